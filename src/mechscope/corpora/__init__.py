@@ -1,0 +1,1 @@
+"""Rows of tokens with metadata columns, and where they come from."""

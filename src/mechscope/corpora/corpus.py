@@ -14,7 +14,7 @@ import numpy as np
 
 from mechscope.core import BadDataError, Spec, digest_bytes, digest_of, unknown_name
 
-__all__ = ["Column", "ColumnRole", "Corpus", "CorpusKind", "Ragged"]
+__all__ = ["Column", "ColumnRole", "Corpus", "CorpusKind", "Ragged", "token_positions"]
 
 CorpusKind = Literal["text", "set"]
 ColumnRole = Literal["metadata", "concept", "nuisance", "group", "input", "split", "document"]
@@ -71,7 +71,8 @@ def token_positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Flat positions of ragged pieces: for each piece the `length` integers from its start on."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    positions: np.ndarray = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    return positions
 
 
 @dataclass(frozen=True)

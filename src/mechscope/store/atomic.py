@@ -29,9 +29,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         ConflictError: the disk is full (errno ENOSPC or EDQUOT) or the folder cannot be written; nothing is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -40,7 +40,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _disk_error(path, error) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
 
 
@@ -112,7 +112,7 @@ def _disk_error(path: Path, error: OSError) -> Exception:
             expected="enough free disk",
             todo="free some space and run the same command again: finished parts are kept",
         )
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
         return ConflictError(
             f"{path} could not be written ({error.strerror})",
             expected="a folder that this user may write to",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from mechscope.core import SILENT, BadDataError, ConflictError, InternalError, Progress, digest_of, short
 from mechscope.store.atomic import clear_temporaries, read_json, write_bytes, write_json
+from mechscope.store.locks import folder_lock
 from mechscope.store.manifests import file_entry, is_complete, publish, read_manifest
 from mechscope.store.sparse.merge import file_name, merge_runs
 from mechscope.store.sparse.segments import CompressedRows, Segment, find_segments, read_rows, write_run, write_segment
@@ -46,16 +46,16 @@ class FeatureStoreWriter:
         self.folder = folder
         self.path = folder / f"g-{short(digest_of(self.key))}"
         self.segments: list[Segment] = []
-        self._lock: int | None = None
+        self._lock = ExitStack()
+        self._is_locked = False
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _take_lock(self.folder)
-        try:
+        with ExitStack() as lock:
+            lock.enter_context(folder_lock(self.folder, on_wait=lambda: _refuse(self.folder)))
             self._recover()
-        except BaseException:
-            self.__exit__()
-            raise
+            self._lock = lock.pop_all()
+        self._is_locked = True
         return self
 
     def _recover(self) -> None:
@@ -66,9 +66,8 @@ class FeatureStoreWriter:
         self.segments = find_segments(self.path, self.n_features)
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._is_locked = False
+        self._lock.close()
 
     @property
     def next_sample(self) -> int:
@@ -86,7 +85,7 @@ class FeatureStoreWriter:
 
     def add(self, first_sample: int, rows: CompressedRows) -> Segment:
         """Publish the samples from `first_sample` on as one segment. Raises BadDataError (see `write_segment`)."""
-        if first_sample != self.next_sample or self._lock is None:
+        if first_sample != self.next_sample or not self._is_locked:
             raise InternalError(f"segment at sample {first_sample} where {self.next_sample} is next")
         segment = write_segment(self.path, first_sample, rows, self.n_features)
         self.segments.append(segment)
@@ -172,16 +171,9 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _take_lock(folder: Path) -> int:
-    # flock goes away with the process, so a killed build never leaves the folder locked
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise ConflictError(
-            f"another process is building a feature store in {folder}",
-            expected="one builder at a time",
-            todo="wait for it to finish, or build into another folder",
-        ) from error
-    return handle
+def _refuse(folder: Path) -> NoReturn:
+    raise ConflictError(
+        f"another process is building a feature store in {folder}",
+        expected="one builder at a time",
+        todo="wait for it to finish, or build into another folder",
+    )

@@ -1,0 +1,1 @@
+"""Token policies, one file each."""

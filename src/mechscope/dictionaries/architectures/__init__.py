@@ -1,0 +1,3 @@
+"""One file per architecture; found by folder discovery."""
+
+__all__: list[str] = []

@@ -1,0 +1,148 @@
+"""The identities that give sites their meaning, measured on one forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mechscope.core import LayerComponent
+from mechscope.models.component_map import Tap
+from mechscope.models.network import LOGITS, Network
+from mechscope.models.points import Access, block_path, direct
+from mechscope.models.projections import projection_bias, read_norm
+
+__all__ = ["Measured", "measure_identities", "probe_accesses", "relative_error"]
+
+Values = dict[LayerComponent, Tensor]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An identity at some sites: which fail with it, and by how much it is off (NaN when it cannot be told)."""
+
+    name: str
+    sites: tuple[LayerComponent, ...]
+    error: float
+    note: str = ""
+
+
+def relative_error(seen: Tensor, told: Tensor) -> float:
+    """max |seen - told| / max |told|, in float32; NaN when the shapes differ or a value is not finite."""
+    if seen.shape != told.shape:
+        return float("nan")
+    scale = told.float().abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    return float((seen.float() - told.float()).abs().max() / scale)
+
+
+def probe_accesses(network: Network) -> dict[LayerComponent, Access]:
+    """Tensors that only the check reads: what the MLP's norm and the norm after attention see."""
+    found = {}
+    for layer in range(network.n_layers):
+        for field in ("mlp_norm", "attention_norm_after"):
+            if path := getattr(network.component_map, field):
+                point = Tap(module=f"{block_path(network.component_map, layer)}.{path}", at="input")
+                found[LayerComponent(kind=f"{field} input", layer=layer)] = direct(point)
+    return found
+
+
+@torch.no_grad()
+def measure_identities(network: Network, values: Values, logits: Tensor) -> Iterator[Measured]:
+    """Every identity for which all tensors were read."""
+    for layer in range(network.n_layers):
+        yield from _BlockIdentities(network, values, layer).measure()
+    yield from _end_identities(network, values, logits)
+
+
+class _BlockIdentities:
+    def __init__(self, network: Network, values: Values, layer: int) -> None:
+        self.network = network
+        self.map = network.component_map
+        self.values = values
+        self.layer = layer
+
+    def measure(self) -> Iterator[Measured]:
+        yield from self._heads()
+        yield from self._neurons()
+        yield from self._middle()
+        yield from self._stream()
+        after = LayerComponent(kind="resid_pre", layer=self.layer + 1)
+        if after in self.values and (post := self._get("resid_post")) is not None:
+            yield Measured("chain", self._sites("resid_post"), relative_error(post, self.values[after]))
+
+    def _get(self, kind: str) -> Tensor | None:
+        return self.values.get(LayerComponent(kind=kind, layer=self.layer))
+
+    def _sites(self, *kinds: str) -> tuple[LayerComponent, ...]:
+        return tuple(LayerComponent(kind=kind, layer=self.layer) for kind in kinds)
+
+    def _module(self, path: str) -> nn.Module:
+        return self.network.module.get_submodule(f"{block_path(self.map, self.layer)}.{path}")
+
+    def _heads(self) -> Iterator[Measured]:
+        shares, attention, stream = self._get("head_out"), self._get("attn_out"), self._get("resid_pre")
+        if shares is None or attention is None or stream is None or self.map.attention_projection is None:
+            return
+        bias = projection_bias(self._module(self.map.attention_projection))
+        told: Tensor | float = bias
+        if self.map.attention_norm_after:
+            norm = read_norm(self._module(self.map.attention_norm_after))
+            norm_input = self._get("attention_norm_after input")
+            if norm is None or norm_input is None:
+                return
+            added = (stream if self.map.attention_returns_stream else torch.zeros_like(stream)) + bias
+            told = norm.linear(added, norm.scale(norm_input)) + norm.bias
+            told = told - stream if self.map.attention_returns_stream else told
+        yield Measured("heads", self._sites("head_out", "z"), relative_error(shares.sum(dim=-2) + told, attention))
+
+    def _neurons(self) -> Iterator[Measured]:
+        neurons, mlp = self._get("mlp_post"), self._get("mlp_out")
+        if neurons is None or mlp is None or self.map.mlp_projection is None:
+            return
+        told = self._module(self.map.mlp_projection)(neurons)
+        before = self._get("resid_mid") if self.map.mlp_returns_stream else None
+        if self.map.mlp_returns_stream and before is None:
+            return
+        told = told if before is None else told + before
+        if self.map.mlp_norm_after:
+            told = self._module(self.map.mlp_norm_after)(told)
+        told = told if before is None else told - before
+        yield Measured("neurons", self._sites("mlp_post"), relative_error(told, mlp))
+
+    def _middle(self) -> Iterator[Measured]:
+        seen, middle = self._get("mlp_norm input"), self._get("resid_mid")
+        if seen is not None and middle is not None:
+            yield Measured("middle", self._sites("resid_mid"), relative_error(middle, seen))
+
+    def _stream(self) -> Iterator[Measured]:
+        pre, attention, mlp, post = (self._get(kind) for kind in ("resid_pre", "attn_out", "mlp_out", "resid_post"))
+        if pre is None or attention is None or mlp is None or post is None:
+            return
+        error = relative_error(pre + attention + mlp, post)
+        seen = self._get("mlp_norm input")
+        if seen is not None and not self.map.parallel_blocks:
+            half = relative_error(pre + attention, seen)
+            yield Measured("stream", self._sites("attn_out", "head_out"), half, "resid_pre + attn_out = resid_mid")
+            yield Measured("stream", self._sites("mlp_out"), error)
+            return
+        kinds = [kind for kind in ("attn_out", "head_out", "mlp_out") if self._get(kind) is not None]
+        yield Measured("stream", self._sites(*kinds), error)
+
+
+def _end_identities(network: Network, values: Values, logits: Tensor) -> Iterator[Measured]:
+    component_map, root = network.component_map, network.module
+    last = values.get(LayerComponent(kind="resid_post", layer=network.n_layers - 1))
+    normed = values.get(norm_site := LayerComponent(kind="final_norm"))
+    if component_map.final_norm and normed is not None and last is not None:
+        told = root.get_submodule(component_map.final_norm)(last)
+        yield Measured("norm", (norm_site,), relative_error(normed, told))
+    pooled = values.get(pooled_site := LayerComponent(kind="pooled"))
+    source, site = (pooled, pooled_site) if pooled is not None else (normed, norm_site)
+    if component_map.unembedding and source is not None:
+        told = root.get_submodule(component_map.unembedding)(source)
+        told = told if component_map.logit_scale is None else told * component_map.logit_scale
+        if (cap := component_map.logit_cap) is not None:
+            told = cap * torch.tanh(told / cap)
+        yield Measured("output", (site, LOGITS), relative_error(told, logits))

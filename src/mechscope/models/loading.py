@@ -1,0 +1,116 @@
+"""Weights and tokenizers through transformers, with errors that say what was tried."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from mechscope.core import BadDataError, NotFoundError, UsageError
+from mechscope.core.errors import nearest_name
+
+__all__ = ["load_pretrained", "load_tokenizer"]
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+LOADERS = (
+    (("ForCausalLM", "LMHeadModel"), AutoModelForCausalLM),
+    (("ForMaskedLM", "ForPreTraining"), AutoModelForMaskedLM),
+)
+
+
+def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[str] = ()) -> nn.Module:
+    """The model in a Hugging Face folder or on the hub, with its output head.
+
+    safetensors first; a pickle file only through torch's safe loader (weights_only). No code of the model's
+    repository is ever run.
+
+    Raises:
+        NotFoundError: nothing there, and no hub to be reached.
+        UsageError: an architecture without an output head that we know.
+        BadDataError: weights that are damaged, unsafe to load, or lack a part.
+    """
+    with _quiet(), _telling(source, known_names):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        architecture = next(iter(config.architectures or ()), "")
+        loader = next((loader for ends, loader in LOADERS if architecture.endswith(ends)), None)
+        if loader is None:
+            raise UsageError(
+                f"{source} holds the architecture {architecture or 'none at all'!r}",
+                expected="a causal or masked language model (…ForCausalLM, …LMHeadModel, …ForMaskedLM)",
+                todo="open the module in Python and pass it with a map: Model.open(module, component_map=...)",
+            )
+        module, report = loader.from_pretrained(
+            source, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise BadDataError(
+            f"the weights in {source} lack {missing[0]!r} and {len(missing) - 1} more",
+            expected=f"every parameter of {architecture}",
+            todo="the checkpoint is incomplete: use another one",
+        )
+    found: nn.Module = module
+    return found
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer beside a model, or None when there is none (transformers would make up an empty one)."""
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        return None
+    with _quiet():
+        try:
+            found = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except (OSError, ValueError, KeyError):
+            return None
+    return found if isinstance(found, PreTrainedTokenizerBase) else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    level = logging.get_verbosity()
+    had_bar = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if had_bar:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _telling(source: str, known_names: Iterable[str]) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise BadDataError(
+            f"the weights in {source} cannot be loaded: {_first_line(error)}",
+            expected="model.safetensors that belongs to the config.json beside it",
+            todo="copy the model again, or save it with save_pretrained(..., safe_serialization=True)",
+        ) from error
+    except (OSError, ValueError) as error:
+        near = nearest_name(source, known_names)
+        raise NotFoundError(
+            f"no model {source!r}: looked for a shipped subject, a folder, the local hub cache and the hub "
+            f"({_first_line(error)})",
+            expected=f"a shipped subject ({', '.join(known_names) or 'none'}), a model folder, or a hub id",
+            todo=f"did you mean {near!r}?" if near else "check the name, or the network if it is a hub id",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]

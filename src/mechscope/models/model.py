@@ -1,0 +1,211 @@
+"""The model: run it, read it at sites, write at sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mechscope.core import BadDataError, LayerComponent, NotFoundError, UsageError, parse_sites, unknown_name
+from mechscope.models.batch import Batch, Capture
+from mechscope.models.component_map import ComponentMap, ModelKind
+from mechscope.models.edits import Edit, edits_by_site
+from mechscope.models.losses import model_loss
+from mechscope.models.network import LOGITS, Network
+from mechscope.models.opening import Opened, open_source
+from mechscope.models.outputs import output_directions, token_strings
+from mechscope.models.verification import verified
+from mechscope.models.weights import digest_weights, require_usable_weights
+
+__all__ = ["Model"]
+
+EMBED = LayerComponent(kind="embed")
+
+
+class Model:
+    """A network behind named sites. Made by `Model.open`; plain hooks, nothing of the network is changed.
+
+    No method keeps gradients or leaves a hook behind, also when it raises. Plain attributes: `name`, `module`,
+    `component_map`, `verification`, `tokenizer`, `notes` (what opening had to say), `d_model`, `n_layers`, `n_heads`
+    (0 without attention), `d_vocab`, `max_positions`, `device`, `dtype`.
+    """
+
+    def __init__(self, opened: Opened, *, should_verify: bool) -> None:
+        require_usable_weights(opened.module)
+        self._network = Network(opened.module, opened.component_map)
+        checked = verified(self._network, config=opened.config, should_check=should_verify)
+        self.name = opened.name
+        self.module: nn.Module = opened.module
+        self.component_map: ComponentMap = opened.component_map
+        self.verification = checked.verification
+        self.tokenizer = opened.tokenizer
+        self.notes = (*opened.notes, *checked.verification.notes)
+        self._vocabulary = opened.vocabulary
+        self._failed = self.verification.failed
+        self._shapes = checked.shapes
+        self.n_layers = self._network.n_layers
+        self.n_heads = self.component_map.n_heads or 0
+        self.d_model = checked.shapes[EMBED][-1]
+        self.d_vocab = checked.shapes[LOGITS][-1]
+        self.max_positions = self.component_map.max_positions
+        first = next(parameter for parameter in self.module.parameters() if parameter.dtype.is_floating_point)
+        self.device, self.dtype = first.device, first.dtype
+
+    @classmethod
+    def open(
+        cls,
+        source: str | Path | nn.Module,
+        *,
+        component_map: ComponentMap | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        verify: bool = True,
+    ) -> Model:
+        """Open a model and check by measurement what its component map claims.
+
+        Args:
+            source: the name of a shipped subject, a local Hugging Face folder, a hub id, or a module. A module is
+                used as it stands: moved to `device` and put into evaluation mode, its dtype kept.
+            component_map: where the parts are; by default from the family that the config names.
+            device: where the model runs.
+            dtype: what stored weights are converted to.
+            verify: measure every identity (four forwards of two short rows). Without it only sites that cannot be
+                reached at all are refused.
+
+        Raises:
+            NotFoundError: no such folder, name or hub model, or a path of the map that is not in the module.
+            BadDataError: a folder that is no model; weights that are damaged, on the meta device or not finite.
+            UsageError: an architecture without a family, where a map has to be given.
+
+        Example:
+            model = Model.open("agreement")
+            model.capture(batch, model.parse_sites("resid_post:1")).values
+        """
+        opened = open_source(source, component_map=component_map, device=torch.device(device), dtype=dtype)
+        return cls(opened, should_verify=verify)
+
+    @property
+    def kind(self) -> ModelKind:
+        """What the logits mean."""
+        return self.component_map.kind
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers; made on first use."""
+        return digest_weights(self.module)
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...] | None:
+        """Token id -> string to show; None when there is neither a tokenizer nor a list of tokens."""
+        return self._vocabulary or token_strings(self.tokenizer, self.d_vocab)
+
+    def sites(self) -> list[LayerComponent]:
+        """The sites that stand, in the order of the forward pass; `logits` comes last."""
+        return [site for site in (*self._network.accesses, LOGITS) if str(site) not in self._failed]
+
+    def parse_sites(self, selector: str) -> list[LayerComponent]:
+        """The sites that a selector names.
+
+        Raises:
+            NotFoundError: an unknown site, one that this model lacks, or one that failed its check (the measured
+                error is in the message).
+            UsageError: a malformed selector, or a layer out of range.
+        """
+        sites = parse_sites(selector, self.n_layers)
+        for site in sites:
+            self._require(site)
+        return sites
+
+    def site_shape(self, site: LayerComponent) -> tuple[int, ...]:
+        """The shape behind the batch and position axes, for example (d_model,) or (n_heads, d_head)."""
+        self._require(site)
+        return self._shapes[site]
+
+    def capture(
+        self,
+        batch: Batch,
+        sites: Sequence[LayerComponent],
+        *,
+        logits: bool = False,
+        edits: Sequence[Edit] = (),
+    ) -> Capture:
+        """The values at sites in one forward, detached, on the model's device; after the edits, where there are any.
+
+        The forward stops at the last site wanted; what lies behind it, and the output head, run only when `logits`
+        or the site `logits` is asked for. Values in padded places mean nothing.
+
+        Raises:
+            UsageError: no site, two edits at one site, an edit of the wrong shape, a batch that does not fit.
+            NotFoundError: a site that the model does not have.
+            BadDataError: token ids outside the vocabulary.
+        """
+        inner = [site for site in sites if site != LOGITS]
+        wants_output = logits or len(inner) < len(sites)
+        if not inner and not wants_output:
+            raise UsageError("a capture of no site", expected="at least one site", todo="name a site")
+        values, output = self._run(batch, inner, edits, wants_output=wants_output)
+        if output is not None:
+            values[LOGITS] = output
+        return Capture({site: values[site] for site in sites}, output if logits else None)
+
+    def logits(self, batch: Batch, *, edits: Sequence[Edit] = ()) -> Float[Tensor, "batch pos d_vocab"]:
+        """The outputs under edits (a set model's: [batch d_vocab]); without edits bit-equal to the bare module's.
+
+        Raises as `capture` does.
+        """
+        return self._run(batch, [], edits, wants_output=True)[0][LOGITS]
+
+    def loss(self, batch: Batch, logits: Tensor) -> Float[Tensor, n]:
+        """The loss in nats, unreduced, float32.
+
+        Causal: cross-entropy of each real token given those before it, row by row (n = real tokens - rows).
+        Masked: cross-entropy wherever `batch.extra["labels"]` is not -100. Set: one number a row, the mean binary
+        cross-entropy against `batch.targets` over the vocabulary without `component_map.loss_excluded_ids`.
+
+        Raises:
+            UsageError: labels or targets that are missing or have the wrong shape, or a module of unknown kind.
+        """
+        return model_loss(self.component_map, batch.to(logits.device), logits)
+
+    def output_directions(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_vocab"]:
+        """What directions of the stream add to the logits on the direct path.
+
+        Through the final norm's linear part (weight and centring; not the division by its scale, nor its bias) and
+        the unembedding, times the logit scale. Where a pooled site lies behind the final norm (set models),
+        directions are taken to live there and the norm is left out.
+
+        Raises:
+            UsageError: a head that is not linear (BERT's), weights that cannot be read, directions of another width.
+        """
+        return output_directions(self.module, self.component_map, directions)
+
+    @torch.no_grad()
+    def _run(
+        self, batch: Batch, reads: Sequence[LayerComponent], edits: Sequence[Edit], *, wants_output: bool
+    ) -> tuple[dict[LayerComponent, Tensor], Tensor | None]:
+        by_site = edits_by_site(edits)
+        for site in (*reads, *by_site):
+            self._require(site)
+        outcome, output = self._network.run(batch.to(self.device), reads, by_site, wants_output=wants_output)
+        if outcome.overwritten:
+            raise BadDataError(
+                f"the network wrote into {outcome.overwritten[0]} after it was read",
+                expected="a component map with writes_in_place=True for such a network",
+                todo="open the model with verify=True, which measures this, or set the flag in the map",
+            )
+        return (outcome.values if output is None else {**outcome.values, LOGITS: output}), output
+
+    def _require(self, site: LayerComponent) -> None:
+        if site in self._shapes and str(site) not in self._failed:
+            return
+        if reason := self._failed.get(str(site)):
+            raise NotFoundError(
+                f"site {str(site)!r} of {self.name} failed its check: {reason}",
+                expected="a site that means what its name says",
+                todo="use another site, or correct the component map",
+            )
+        raise unknown_name("site of this model", str(site), map(str, self.sites()))

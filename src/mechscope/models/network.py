@@ -1,0 +1,85 @@
+"""A module together with its map: what `Model` runs and what `verification` measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from mechscope.core import LayerComponent, UsageError
+from mechscope.models.batch import Batch
+from mechscope.models.component_map import ComponentMap, blocks_of, find_module
+from mechscope.models.edits import Edit, apply_edit
+from mechscope.models.inputs import ForwardSignature, output_logits
+from mechscope.models.points import Access, site_accesses
+from mechscope.models.running import Outcome, Plan, run_forward
+
+__all__ = ["LOGITS", "Network"]
+
+LOGITS = LayerComponent(kind="logits")
+
+
+class Network:
+    """A module, its component map, and the way to each site.
+
+    `copies` (clone what is kept) and `allows_left_padding` are set from what verification measured.
+
+    Raises:
+        NotFoundError: a path of the map that is not in the module.
+        UsageError: a map that contradicts itself, or one that does not say how many token ids there are.
+    """
+
+    def __init__(self, module: nn.Module, component_map: ComponentMap) -> None:
+        self.module = module
+        self.component_map = component_map
+        self.signature = ForwardSignature(module, component_map)
+        self.accesses, self.refused = site_accesses(module, component_map)
+        self.n_layers = len(blocks_of(module, component_map))
+        self.n_ids = _count_ids(module, component_map)
+        self.copies = component_map.writes_in_place
+        self.allows_left_padding = True
+
+    def run(
+        self,
+        batch: Batch,
+        reads: Sequence[LayerComponent] = (),
+        edits: Mapping[LayerComponent, Edit] | None = None,
+        *,
+        wants_output: bool = False,
+        accesses: Mapping[LayerComponent, Access] | None = None,
+        keeps_failures: bool = False,
+    ) -> tuple[Outcome, Tensor | None]:
+        """One forward: what was read, and the logits when they were wanted. The batch is on the module's device."""
+        if not self.allows_left_padding and bool((batch.attention_mask[:, 0] == 0).any()):
+            raise UsageError(
+                f"a left-padded batch for {type(self.module).__name__}",
+                expected="right padding: at open, left padding was measured to change this model's values",
+                todo="pad on the right, or let forward take position_ids",
+            )
+        inner = {site: edit for site, edit in (edits or {}).items() if site != LOGITS}
+        plan = Plan(
+            self.accesses if accesses is None else accesses,
+            reads,
+            inner,
+            wants_output=wants_output,
+            copies=self.copies,
+            keeps_failures=keeps_failures,
+        )
+        outcome = run_forward(self.module, self.signature.arguments(batch, n_ids=self.n_ids), batch, plan)
+        logits = output_logits(outcome.output) if wants_output else None
+        if logits is not None and edits and LOGITS in edits:
+            logits = apply_edit(edits[LOGITS], logits, batch)
+        return outcome, logits
+
+
+def _count_ids(module: nn.Module, component_map: ComponentMap) -> int:
+    for field in ("embedding", "unembedding"):
+        if path := getattr(component_map, field):
+            weight = getattr(find_module(module, path, what=field), "weight", None)
+            if isinstance(weight, Tensor) and weight.ndim == 2:
+                return weight.shape[0]
+    raise UsageError(
+        "a component map from which the number of token ids cannot be read",
+        expected="'embedding' (an nn.Embedding) or 'unembedding' (an nn.Linear)",
+        todo="name one of them in the component map",
+    )

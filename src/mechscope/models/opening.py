@@ -1,0 +1,152 @@
+"""Where a model comes from: a shipped subject, a local folder, the hub, or a module in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+import mechscope
+from mechscope.core import BadDataError, NotFoundError, UsageError, read_mapping, unknown_name
+from mechscope.core.kinds import FAMILIES
+from mechscope.models.component_map import ComponentMap
+from mechscope.models.family import LoadingFamily
+from mechscope.models.loading import load_pretrained, load_tokenizer
+
+__all__ = ["Opened", "open_source", "shipped_models"]
+
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A module with everything that was found beside it. `config` is None for a bare module."""
+
+    name: str
+    module: nn.Module
+    component_map: ComponentMap
+    config: Mapping[str, Any] | None = None
+    tokenizer: PreTrainedTokenizerBase | None = None
+    vocabulary: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def shipped_models() -> dict[str, Path]:
+    """The subjects that ship with the package: name -> model folder."""
+    root = Path(mechscope.__file__).parent / "subjects_data"
+    return {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))}
+
+
+def open_source(
+    source: str | Path | nn.Module,
+    *,
+    component_map: ComponentMap | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Opened:
+    """See `Model.open`."""
+    if isinstance(source, nn.Module):
+        return _open_module(source, component_map, device)
+    folder = _folder_of(source)
+    if folder is None:
+        return _open_pretrained(str(source), str(source), component_map, device=device, dtype=dtype)
+    config = _folder_config(folder)
+    family = FAMILIES.get(config["model_type"]) if config["model_type"] in FAMILIES.names() else None
+    if family is None or not isinstance(instance := family(), LoadingFamily):
+        return _open_pretrained(folder.name, str(folder), component_map, device=device, dtype=dtype)
+    module = instance.load(folder).to(device=device, dtype=dtype).eval()
+    config = _own_config(module) or config
+    return Opened(
+        folder.name,
+        module,
+        component_map or family().component_map(config),
+        config,
+        vocabulary=instance.vocabulary(folder),
+    )
+
+
+def _open_module(module: nn.Module, component_map: ComponentMap | None, device: torch.device) -> Opened:
+    config = _own_config(module)
+    if component_map is None and config is None:
+        raise UsageError(
+            f"a {type(module).__name__} without a component map",
+            expected="component_map=ComponentMap(blocks=..., ...), or a model whose config names its family",
+            todo="pass a map; its fields are paths of modules inside yours",
+        )
+    if any(tensor.is_meta for tensor in module.parameters()):
+        device = torch.device("meta")  # refused later, with the name of the parameter
+    found = component_map or family_map(config or {}, type(module).__name__)
+    return Opened(type(module).__name__, module.to(device).eval(), found)
+
+
+def _open_pretrained(
+    name: str, source: str, component_map: ComponentMap | None, *, device: torch.device, dtype: torch.dtype
+) -> Opened:
+    module = load_pretrained(source, dtype=dtype, known_names=shipped_models())
+    config = _own_config(module) or {}
+    found = component_map or family_map(config, type(module).__name__)
+    tokenizer = load_tokenizer(source)
+    notes = () if tokenizer else (f"{name} has no tokenizer: text cannot be given to it, token ids can",)
+    return Opened(name, module.to(device).eval(), found, config, tokenizer, notes=notes)
+
+
+def family_map(config: Mapping[str, Any], type_name: str) -> ComponentMap:
+    """The map of the family that a config names. Raises UsageError for a family without a file."""
+    model_type = str(config.get("model_type", ""))
+    if model_type not in FAMILIES.names():
+        raise UsageError(
+            f"{type_name} is of the family {model_type!r}, which has no component map",
+            expected=f"one of: {', '.join(FAMILIES.names())}",
+            todo="pass component_map=ComponentMap(blocks=..., attention=..., ...) with the paths in this model",
+        )
+    found: ComponentMap = FAMILIES.get(model_type)().component_map(config)
+    return found
+
+
+def _folder_of(source: str | Path) -> Path | None:
+    shipped = shipped_models()
+    if isinstance(source, str) and source in shipped:
+        return shipped[source]
+    path = Path(source)
+    if path.is_dir():
+        return path
+    text = str(source)
+    if isinstance(source, Path) or path.is_absolute() or text.startswith((".", "~")) or not HUB_ID.fullmatch(text):
+        raise NotFoundError(f"no model folder at {source}", expected="a folder with config.json", todo="check the path")
+    if path.exists():
+        raise NotFoundError(
+            f"{source} is a file", expected="the model's folder, with config.json", todo="give the folder that holds it"
+        )
+    if "/" not in text:
+        raise unknown_name("model", text, shipped, todo="give a folder, or a hub id such as 'owner/name'")
+    return None
+
+
+def _folder_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise BadDataError(
+            f"{folder} has no config.json",
+            expected="a model folder as save_pretrained writes it (config.json and model.safetensors)",
+            todo="give the folder that holds config.json, or save the model with save_pretrained",
+        )
+    config = read_mapping(path)
+    if not isinstance(config.get("model_type"), str):
+        raise BadDataError(
+            f"{path} names no model_type", expected="the config of a model", todo="add 'model_type' to config.json"
+        )
+    return config
+
+
+def _own_config(module: nn.Module) -> dict[str, Any] | None:
+    config = getattr(module, "config", None)
+    if isinstance(module, PreTrainedModel):
+        found: dict[str, Any] = module.config.to_dict()
+        return found
+    return config.to_json() if hasattr(config, "to_json") else None

@@ -1,0 +1,54 @@
+"""From directions of the stream to what they add to the logits, and from token ids to text."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from mechscope.core import UsageError
+from mechscope.models.component_map import ComponentMap
+from mechscope.models.projections import projection_matrix, read_norm
+
+__all__ = ["output_directions", "token_strings"]
+
+
+@torch.no_grad()
+def output_directions(
+    module: nn.Module, component_map: ComponentMap, directions: Float[Tensor, "n d_model"]
+) -> Float[Tensor, "n d_vocab"]:
+    """See `Model.output_directions`. Cost: one matrix product [n d_model] x [d_model d_vocab]."""
+    if component_map.unembedding is None:
+        raise UsageError(
+            "output directions of a model without an unembedding",
+            expected="'unembedding' in its component map",
+            todo="name the linear map to the outputs in the component map",
+        )
+    matrix = projection_matrix(module.get_submodule(component_map.unembedding))
+    if directions.ndim != 2 or directions.shape[1] != matrix.shape[0]:
+        raise UsageError(
+            f"directions of shape {tuple(directions.shape)}",
+            expected=f"[n {matrix.shape[0]}], as the unembedding takes them",
+            todo="pass one direction a row",
+        )
+    directions = directions.to(matrix.device, matrix.dtype)
+    if component_map.final_norm is not None and component_map.pooled is None:
+        norm = read_norm(module.get_submodule(component_map.final_norm))
+        if norm is None:
+            raise UsageError(
+                f"{component_map.final_norm!r} is no norm of a known form, so the path to the logits is not linear",
+                expected="a final LayerNorm or RMSNorm",
+                todo="measure the effect with an edit instead",
+            )
+        directions = norm.linear(directions)
+    return directions @ matrix * (component_map.logit_scale or 1.0)
+
+
+def token_strings(tokenizer: PreTrainedTokenizerBase | None, d_vocab: int) -> tuple[str, ...] | None:
+    """Token id -> string to show, spaces kept; ids that the tokenizer does not know give "<id>"."""
+    if tokenizer is None:
+        return None
+    n_known = len(tokenizer)
+    known = tokenizer.batch_decode([[index] for index in range(min(n_known, d_vocab))])
+    return (*known, *(f"<{index}>" for index in range(len(known), d_vocab)))

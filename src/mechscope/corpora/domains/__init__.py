@@ -1,0 +1,1 @@
+"""What tokens mean: one folder for each structured domain."""

@@ -27,6 +27,8 @@ def write_number(value: float, form: NumberForm = "number", *, digits: int | Non
         return _minus(f"{value * 100:.{1 if digits is None else digits}f}\N{NO-BREAK SPACE}%")
     if isinstance(value, int) and digits is None:
         return _minus(f"{value:,}")
+    if value == 0 and digits is None:
+        return "0"
     size = abs(value)
     if size and (size < _smallest(digits) or size >= LARGEST_PLAIN):
         mantissa, exponent = f"{value:.{2 if digits is None else min(digits, 2)}e}".split("e")
@@ -44,7 +46,7 @@ def _smallest(digits: int | None) -> float:
 
 
 def _decimals(size: float) -> int:
-    return 2 if size == 0 else min(max(2 - math.floor(math.log10(size)), 0), 6)
+    return min(max(2 - math.floor(math.log10(size)), 0), 6)
 
 
 def _minus(text: str) -> str:

@@ -20,6 +20,8 @@ from mechscope.reports.render import Contents, Renderer
 
 __all__ = ["page"]
 
+PROVENANCE_ANCHOR, PROVENANCE_TITLE = "where-from", "Where this comes from"
+
 
 def page(title: str, subtitle: str, *, body: Html, renderer: Renderer, footer: Provenance) -> str:
     """The whole document. Call it after every block was drawn by `renderer`, whose contents it lists."""
@@ -38,7 +40,8 @@ def page(title: str, subtitle: str, *, body: Html, renderer: Renderer, footer: P
     top = element("header", element("h1", title), element("p", subtitle) if subtitle else None, class_="top")
     main = element("main", top, body, _footer(footer))
     written = [element("script", Html(script)) for script in scripts]
-    shell = element("div", _contents(renderer.contents), main, class_="page")
+    lines = [*renderer.contents, Contents(PROVENANCE_ANCHOR, PROVENANCE_TITLE, 2)]
+    shell = element("div", _contents(lines), main, class_="page")
     return "<!doctype html>\n" + element("html", head, element("body", shell, *written), lang="en") + "\n"
 
 
@@ -63,7 +66,7 @@ def _asset(name: str) -> str:
 
 
 def _contents(lines: list[Contents]) -> Html | None:
-    if len(lines) < 2:
+    if len(lines) < 3:
         return None
     links = [
         element("li", element("a", line.text, href=f"#{line.anchor}"), class_=f"level-{line.level}") for line in lines
@@ -88,7 +91,7 @@ def _footer(provenance: Provenance) -> Html:
     command = element("pre", element("code", escape(provenance.command)))
     return element(
         "footer",
-        element("h2", "Where this comes from", id="provenance"),
+        element("h2", PROVENANCE_TITLE, id=PROVENANCE_ANCHOR),
         join([element("p", "The command that makes these results again:"), command]),
         element("dl", *rows, class_="facts wide") if rows else None,
     )

@@ -46,7 +46,7 @@ class Renderer:
     features: frozenset[int] = frozenset()
     contents: list[Contents] = field(default_factory=list)
     n_figures: int = 0
-    _anchors: set[str] = field(default_factory=set)
+    _anchors: set[str] = field(default_factory=lambda: {"where-from"})
     _depth: int = 0
 
     @classmethod

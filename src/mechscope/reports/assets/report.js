@@ -9,6 +9,7 @@
     const ink = css("--ink-soft"), line = css("--line"), zero = css("--line-strong");
     const themedLayout = { ...layout, font: { ...layout.font, color: ink, family: css("--sans") } };
     themedLayout.hoverlabel = { bgcolor: css("--panel"), bordercolor: zero, font: { color: css("--ink"), family: css("--sans"), size: 12 } };
+    themedLayout.modebar = { bgcolor: "rgba(0,0,0,0)", color: zero, activecolor: ink };
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis/.test(name))) {
       themedLayout[key] = { gridcolor: line, zerolinecolor: zero, linecolor: zero, tickcolor: zero, ...layout[key] };
     }
@@ -18,7 +19,7 @@
     const { data, layout } = JSON.parse(figure.querySelector(":scope > script").textContent);
     const canvas = figure.querySelector(".canvas");
     figure.dataset.drawn = "yes";
-    const settings = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+    const settings = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "resetScale2d"]] };
     return Plotly.react(canvas, data, themed(layout), settings);
   };
   const plots = [...document.querySelectorAll("figure.plot")].filter((figure) => figure.querySelector(".canvas"));

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mechscope.core import Spec
+from mechscope.core import Spec, UsageError
 from mechscope.reports.blocks import Column, Figure
 from mechscope.reports.figures.style import (
     BLUE,
@@ -28,6 +28,9 @@ from mechscope.reports.markup import plot_text
 from mechscope.reports.numbers import write_number
 
 __all__ = ["RegionBar", "activation_histogram", "region_bars"]
+
+
+NAMED_WIDTH = 0.12  # of the axis: narrower regions are named in the region figure alone
 
 
 class RegionBar(Spec):
@@ -62,21 +65,23 @@ def activation_histogram(
         regions: their borders are drawn and named.
         effective_maximum: 99.5th percentile of the non-zero activations.
         title: the figure's title.
+
+    Raises:
+        UsageError: the number of edges does not fit the number of counts.
     """
     borders, heights = np.asarray(finite(edges), dtype=float), np.asarray(finite(counts), dtype=float)
+    if heights.size and borders.size != heights.size + 1:
+        raise UsageError(
+            f"{borders.size} bin edges for {heights.size} counts",
+            expected=f"{heights.size + 1} edges",
+            todo="pass the edges and the counts of one histogram",
+        )
     n_active = int(heights.sum()) if heights.size else 0
     if not n_active:
         return empty(title, f"The feature is zero on all {n_zero:,} samples.")
-    trace = {
-        "type": "bar",
-        "x": ((borders[1:] + borders[:-1]) / 2).tolist(),
-        "y": heights.tolist(),
-        "marker": {"color": BLUE},
-    }
-    trace |= {
-        "width": (np.diff(borders) * 0.94).tolist(),
-        "customdata": [f"{low:.3g} to {high:.3g}" for low, high in pairwise(borders)],
-    }
+    trace = {"type": "bar", "marker": {"color": BLUE}, "y": heights.tolist()}
+    trace |= {"x": ((borders[1:] + borders[:-1]) / 2).tolist(), "width": (np.diff(borders) * 0.94).tolist()}
+    trace["customdata"] = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(borders)]
     trace["hovertemplate"] = "%{customdata}<br>%{y:,} samples<extra></extra>"
     share = n_active / (n_active + n_zero)
     caption = (
@@ -87,21 +92,30 @@ def activation_histogram(
         caption += f" Effective maximum (99.5th percentile of the non-zeros): {write_number(effective_maximum)}."
     top = float(np.log10(heights.max()))
     y = axis("samples", "log scale", type="log", range=[-0.3, max(top * 1.1, top + 0.2)], dtick=1, zeroline=False)
-    drawing = layout(axis("activation", zeroline=False), y, bargap=0, **_region_marks(regions))
+    ends = [float(borders[0]), float(borders[-1])]
+    drawing = layout(axis("activation", zeroline=False, range=ends), y, bargap=0, **_region_marks(regions, ends))
     if regions:
-        drawing["margin"] |= {"t": 40}
+        caption += f" Dotted lines: where the {len(regions)} regions meet."
+        drawing["margin"] |= {"t": 26}
     return Figure(title=title, caption=caption, traces=(trace,), layout=drawing, height_px=300)
 
 
-def _region_marks(regions: Sequence[RegionBar]) -> dict[str, Any]:
-    shapes = [vertical_line(region.low, dash="dot") for region in regions if region.low > 0]
-    names = [
-        {
-            "xref": "x", "yref": "paper", "x": region.low, "y": 1.0, "yanchor": "bottom", "xanchor": "left",
-            "text": plot_text(region.name, longest=14), "showarrow": False, "font": {"size": 10.5}, "textangle": -28,
-        }
-        for region in regions
-    ]  # fmt: skip
+def _region_marks(regions: Sequence[RegionBar], ends: list[float]) -> dict[str, Any]:
+    """Borders as dotted lines, every other region shaded, and the names of those wide enough to carry one."""
+    low_end, high_end = ends
+    shapes = [vertical_line(region.low, dash="dot") for region in regions if low_end < region.low < high_end]
+    names = []
+    for index, region in enumerate(regions):
+        low, high = max(region.low, low_end), min(high_end if region.high is None else region.high, high_end)
+        if high <= low:
+            continue
+        if index % 2:
+            band = {"type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": high, "y0": 0, "y1": 1}
+            shapes.append({**band, "fillcolor": GREY, "opacity": 0.09, "line": {"width": 0}, "layer": "below"})
+        if high - low >= NAMED_WIDTH * (high_end - low_end):
+            place = {"xref": "x", "yref": "paper", "x": (low + high) / 2, "y": 1.0, "yanchor": "bottom"}
+            name = plot_text(region.name, longest=16)
+            names.append({**place, "text": name, "showarrow": False, "font": {"size": 10.5}})
     return {"shapes": shapes, "annotations": names}
 
 

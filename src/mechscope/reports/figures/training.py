@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -122,7 +123,13 @@ def loss_recovered(losses: SplicedLoss, *, title: str = "Loss when the reconstru
     bars += [("mean-ablated", losses.mean, ORANGE)] if losses.mean is not None else []
     bars += [("zero-ablated", losses.zero, VERMILION)] if losses.zero is not None else []
     names, values, colors = [bar[0] for bar in bars], [bar[1] for bar in bars], [bar[2] for bar in bars]
-    trace = {"type": "bar", "orientation": "h", "x": values, "y": list(range(len(bars))), "marker": {"color": colors}}
+    trace: dict[str, Any] = {
+        "type": "bar",
+        "orientation": "h",
+        "x": values,
+        "y": list(range(len(bars))),
+        "marker": {"color": colors},
+    }
     trace |= {"text": [write_number(bar[1]) for bar in bars], "textposition": "outside", "customdata": names}
     trace |= {"hovertemplate": f"%{{customdata}}: %{{x:.4~g}} {losses.unit}<extra></extra>"}
     share = ""
@@ -130,7 +137,7 @@ def loss_recovered(losses: SplicedLoss, *, title: str = "Loss when the reconstru
         recovered = write_number(losses.recovered, "percent")
         share = f"; the reconstruction recovers {recovered} of what {losses.baseline_name} ablation loses"
     caption = f"n = {losses.n:,} {losses.n_unit}{share}. Lower is better; spliced should be close to clean."
-    trace |= {"cliponaxis": False, "textfont": {"color": GREY}}
+    trace["cliponaxis"], trace["textfont"] = False, {"color": GREY}
     drawing = layout(axis("loss", losses.unit, range=[0, 1.15 * max(values)]), row_axis(names))
     columns = (Column(name="condition"), Column(name="loss", form="number", unit=losses.unit, digits=4))
     numbers = numbers_table(columns, [(bar[0], bar[1]) for bar in bars])

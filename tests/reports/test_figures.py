@@ -11,6 +11,7 @@ from mechscope.reports import (
     Estimate,
     Figure,
     Grid,
+    NamedValue,
     PlantedMatch,
     RegionBar,
     SplicedLoss,
@@ -20,6 +21,7 @@ from mechscope.reports import (
     decoder_outputs,
     feature_density,
     loss_recovered,
+    named_bars,
     planted_match,
     region_bars,
     token_enrichment,
@@ -45,6 +47,10 @@ HISTORY: dict[str, list[float]] = {
     "l0": [9.0, 8.0],
     "dead_share": [0.0, 0.1],
 }
+NAMED = [
+    NamedValue(name="<shooter>", estimate=Estimate(value=0.5, low=0.4, high=0.7, n=7)),
+    NamedValue(name="roller", estimate=Estimate(value=-0.1)),
+]
 SPLICED = SplicedLoss(clean=1.0, spliced=1.1, zero=3.0, mean=2.0, recovered=0.95, n=100)
 
 FULL: dict[str, Callable[[], Figure | Grid]] = {
@@ -59,6 +65,7 @@ FULL: dict[str, Callable[[], Figure | Grid]] = {
     "regions": lambda: region_bars(REGIONS, n_samples=100),
     "decoder": lambda: decoder_outputs([TokenScore(token="</script>", value=1.0)], [], n_outputs=140),
     "enrichment": lambda: token_enrichment([TokenRatio(token="x", ratio=4.0, n_active=2)], n_active=4, n_samples=100),
+    "bars": lambda: named_bars(NAMED, title="t", caption="n = 7", value_title="mean", reference=0.0),
     "loss": lambda: loss_recovered(SPLICED),
 }
 EMPTY: dict[str, Callable[[], Figure | Grid]] = {
@@ -70,6 +77,7 @@ EMPTY: dict[str, Callable[[], Figure | Grid]] = {
     "histogram of zeros": lambda: activation_histogram([0.0, 1.0], [0], n_zero=10, regions=REGIONS),
     "regions": lambda: region_bars([], n_samples=0),
     "decoder": lambda: decoder_outputs([], []),
+    "bars": lambda: named_bars([], title="t", caption="", value_title="mean"),
     "enrichment": lambda: token_enrichment([], n_active=0, n_samples=10),
 }
 
@@ -147,3 +155,10 @@ def test_decoder_rows_run_from_most_promoted_to_most_suppressed() -> None:
     promoted = [TokenScore(token="a", value=2.0), TokenScore(token="b", value=1.0)]
     suppressed = [TokenScore(token="z", value=-3.0), TokenScore(token="y", value=-1.0)]
     assert decoder_outputs(promoted, suppressed).traces[0]["x"] == [2.0, 1.0, -1.0, -3.0]
+
+
+def test_bars_carry_interval_and_count_to_hover() -> None:
+    figure = named_bars(NAMED, title="t", caption="n = 7", value_title="mean", reference=0.0)
+    assert figure.traces[0]["customdata"] == ["&lt;shooter&gt;: 0.5 [0.4, 0.7]<br>n = 7", "roller: -0.1"]
+    assert figure.traces[0]["error_x"]["array"] == pytest.approx([0.2, 0.0])
+    assert figure.layout["shapes"][0]["x0"] == 0.0

@@ -188,8 +188,8 @@ def test_tokens_carry_their_exact_value_for_hover_and_for_readers_without_colour
     tokens = (Token(text=" cat", value=2.0), Token(text="\n", value=0.5), Token(text="sat", value=0.0), Token(text="x"))
     block = Examples(examples=(Example(tokens=tokens),), unit="units")
     text = html.unescape(Report(title="T", blocks=(block,), provenance=FROM).to_html())
-    assert '<span class="t on peak" style="--level:100" data-value="2.00 units" aria-label=" cat: 2.00 units"' in text
-    assert '<span class="t on" style="--level:25" data-value="0.500 units" aria-label="↵: 0.500 units"' in text
+    assert '<mark class="t on peak" style="--level:100" data-value="2.00 units" tabindex="0"> cat</mark>' in text
+    assert '<mark class="t on" style="--level:25" data-value="0.500 units">↵</mark>' in text
     assert '<span class="t" title="0 units">sat</span><span class="t">x</span>' in text
 
 

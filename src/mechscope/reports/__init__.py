@@ -3,9 +3,6 @@
 from mechscope.reports.blocks import (
     TIERS,
     Block,
-    Cell,
-    Column,
-    Estimate,
     Example,
     Examples,
     Fact,
@@ -18,11 +15,11 @@ from mechscope.reports.blocks import (
     Note,
     Prose,
     Section,
-    Table,
     Token,
     Verdict,
 )
 from mechscope.reports.figures import (
+    NamedValue,
     PlantedMatch,
     RegionBar,
     SplicedLoss,
@@ -32,6 +29,7 @@ from mechscope.reports.figures import (
     decoder_outputs,
     feature_density,
     loss_recovered,
+    named_bars,
     planted_match,
     region_bars,
     token_enrichment,
@@ -52,6 +50,7 @@ from mechscope.reports.provenance import (
 from mechscope.reports.report import (
     Report,
 )
+from mechscope.reports.table_block import Cell, Column, Estimate, Table
 from mechscope.reports.tables import (
     Check,
     SimilarFeature,
@@ -75,6 +74,7 @@ __all__ = [
     "Heading",
     "KeyFigure",
     "KeyFigures",
+    "NamedValue",
     "Note",
     "NumberForm",
     "PlantedMatch",
@@ -94,6 +94,7 @@ __all__ = [
     "decoder_outputs",
     "feature_density",
     "loss_recovered",
+    "named_bars",
     "planted_match",
     "plot_text",
     "region_bars",

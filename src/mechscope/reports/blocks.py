@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from mechscope.core import Spec
 from mechscope.reports.numbers import NumberForm
+from mechscope.reports.table_block import Table
 
 __all__ = [
     "TIERS",
     "Block",
-    "Cell",
-    "Column",
-    "Estimate",
     "Example",
     "Examples",
     "Fact",
@@ -28,7 +26,6 @@ __all__ = [
     "Note",
     "Prose",
     "Section",
-    "Table",
     "Token",
     "Verdict",
 ]
@@ -42,26 +39,6 @@ TIERS = (
     "replicated",
 )
 Tier = Annotated[int, Field(ge=0, lt=len(TIERS))]
-
-
-class Estimate(Spec):
-    """A number with its interval; `n` is the sample size behind it."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-
-    @model_validator(mode="after")
-    def _both_ends(self) -> Estimate:
-        if (self.low is None) != (self.high is None):
-            raise ValueError("an interval needs both ends")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"the interval's low end {self.low} lies above its high end {self.high}")
-        return self
-
-
-Cell = str | bool | int | float | Estimate | None
 
 
 class Heading(Spec):
@@ -105,34 +82,6 @@ class KeyFigures(Spec):
 
     kind: Literal["key_figures"] = "key_figures"
     items: tuple[KeyFigure, ...]
-
-
-class Column(Spec):
-    """One column: how its cells are written. "feature" links to the feature's card; "tier" draws a badge."""
-
-    name: str
-    form: Literal["text", "token", "code", "feature", "tier", "number", "percent", "integer"] = "text"
-    unit: str = ""
-    digits: int | None = Field(default=None, ge=0, le=8)
-    help: str = ""
-
-
-class Table(Spec):
-    """A table that can be sorted in the page. None in a cell is shown as a dash: not measured."""
-
-    kind: Literal["table"] = "table"
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    title: str = ""
-    caption: str = ""
-    empty_note: str = "No rows."
-
-    @model_validator(mode="after")
-    def _rows_fit(self) -> Table:
-        for index, row in enumerate(self.rows):
-            if len(row) != len(self.columns):
-                raise ValueError(f"row {index} has {len(row)} cells for {len(self.columns)} columns")
-        return self
 
 
 class Figure(Spec):

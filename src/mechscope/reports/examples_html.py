@@ -57,9 +57,8 @@ def _token(token: Token, block: Examples, full: float, peak: float) -> Html:
         return element("span", shown, class_="t", title=value)
     classes = "t on" + (" negative" if token.value < 0 else "") + (" peak" if abs(token.value) == peak else "")
     style = f"--level:{_level(token.value, full)}"
-    return element(
-        "span", shown, class_=classes, style=style, data_value=value, aria_label=f"{shown}: {value}", tabindex=0
-    )
+    stop = 0 if abs(token.value) == peak else None  # one keyboard stop a row, not one a token
+    return element("mark", shown, class_=classes, style=style, data_value=value, tabindex=stop)
 
 
 def _level(value: float, full: float) -> int:

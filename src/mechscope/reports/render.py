@@ -19,12 +19,12 @@ from mechscope.reports.blocks import (
     Note,
     Prose,
     Section,
-    Table,
     Verdict,
 )
 from mechscope.reports.examples_html import examples_html
 from mechscope.reports.markup import Html, element, join
 from mechscope.reports.prose import paragraphs
+from mechscope.reports.table_block import Table
 from mechscope.reports.table_html import table_html
 
 __all__ = ["Contents", "Renderer", "embed_json", "walk"]

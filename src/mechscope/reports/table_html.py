@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mechscope.reports.badges import badge
-from mechscope.reports.blocks import Cell, Column, Estimate, Table
 from mechscope.reports.markup import Html, element, escape, join, show_token
 from mechscope.reports.numbers import NumberForm, write_interval, write_number
+from mechscope.reports.table_block import Cell, Column, Estimate, Table
 
 __all__ = ["table_html"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mechscope.core import Spec
-from mechscope.reports.blocks import Cell, Column, Table
 from mechscope.reports.markup import show_token
+from mechscope.reports.table_block import Cell, Column, Table
 
 __all__ = ["Check", "SimilarFeature", "similar_features_table", "verification_table"]
 

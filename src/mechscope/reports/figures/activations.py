@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mechscope.core import Spec, UsageError
-from mechscope.reports.blocks import Column, Figure
+from mechscope.reports.blocks import Figure
 from mechscope.reports.figures.style import (
     BLUE,
     GREY,
@@ -26,6 +26,7 @@ from mechscope.reports.figures.style import (
 )
 from mechscope.reports.markup import plot_text
 from mechscope.reports.numbers import write_number
+from mechscope.reports.table_block import Column
 
 __all__ = ["RegionBar", "activation_histogram", "region_bars"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mechscope.core import Spec
-from mechscope.reports.blocks import Cell, Column, Estimate, Figure, Table
+from mechscope.reports.blocks import Figure
 from mechscope.reports.figures.style import (
     GREY,
     ORANGE,
@@ -16,6 +16,7 @@ from mechscope.reports.figures.style import (
     axis,
     bar_height_px,
     empty,
+    error_bars,
     layout,
     numbers_table,
     row_axis,
@@ -23,6 +24,7 @@ from mechscope.reports.figures.style import (
 )
 from mechscope.reports.markup import plot_text
 from mechscope.reports.numbers import write_interval, write_number
+from mechscope.reports.table_block import Cell, Column, Estimate, Table
 
 __all__ = ["PlantedMatch", "planted_match"]
 
@@ -111,15 +113,6 @@ def _features(matches: Sequence[PlantedMatch], *, found: bool) -> dict[str, Any]
     points = [(row, match, match.auroc) for row, match in enumerate(matches) if match.auroc and match.found is found]
     up = [(a.high if a.high is not None else a.value) - a.value for _, _, a in points]
     down = [a.value - (a.low if a.low is not None else a.value) for _, _, a in points]
-    bars = {
-        "type": "data",
-        "symmetric": False,
-        "array": up,
-        "arrayminus": down,
-        "thickness": 1.6,
-        "width": 3,
-        "color": color,
-    }
     hover = [f"feature #{m.feature}<br>AUROC {a.value:.3f}" + _interval(a) for _, m, a in points]
     trace = {
         "type": "scatter",
@@ -131,7 +124,7 @@ def _features(matches: Sequence[PlantedMatch], *, found: bool) -> dict[str, Any]
     marker = {"symbol": symbol, "size": 10, "color": color}
     return {
         **trace,
-        "error_x": bars,
+        "error_x": error_bars(up, down, color=color),
         "marker": marker,
         "customdata": hover,
         "hovertemplate": "%{customdata}<extra></extra>",

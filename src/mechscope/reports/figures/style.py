@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mechscope.reports.blocks import Cell, Column, Figure, Table
+from mechscope.reports.blocks import Figure
+from mechscope.reports.table_block import Cell, Column, Table
 
 __all__ = [
     "BLUE",
@@ -26,9 +27,14 @@ __all__ = [
     "axis",
     "bar_height_px",
     "empty",
+    "error_bars",
     "finite",
+    "layout",
+    "left_out",
+    "numbers_table",
+    "row_axis",
+    "vertical_line",
 ]
-__all__ += ["layout", "left_out", "numbers_table", "row_axis", "vertical_line"]
 
 BLUE, ORANGE, TEAL, VERMILION, PURPLE, GREY = "#2b7bba", "#e08a1e", "#1f9e89", "#d1495b", "#8e6bbf", "#8a93a0"
 
@@ -102,6 +108,12 @@ def vertical_line(x: float, *, text: str = "", color: str = GREY, dash: str = "d
     line = {"color": color, "width": 1.5, "dash": dash}
     shape = {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line}
     return {**shape, "label": label} if text else shape
+
+
+def error_bars(up: list[float], down: list[float], *, color: str = GREY) -> dict[str, Any]:
+    """Horizontal error bars by their lengths to the right and to the left."""
+    lengths = {"type": "data", "symmetric": False, "array": up, "arrayminus": down}
+    return {**lengths, "thickness": 1.4, "width": 3, "color": color}
 
 
 def bar_height_px(n_rows: int, *, each_px: int = 24, around_px: int = 78) -> int:

@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from mechscope.core import Spec
-from mechscope.reports.blocks import Cell, Column, Figure, Table
+from mechscope.reports.blocks import Figure
 from mechscope.reports.figures.style import (
     BLUE,
-    GREY,
     ORANGE,
     axis,
     bar_height_px,
     empty,
+    error_bars,
     layout,
     numbers_table,
     row_axis,
 )
 from mechscope.reports.markup import plot_text
 from mechscope.reports.numbers import write_number
+from mechscope.reports.table_block import Cell, Column, Table
 
 __all__ = ["TokenRatio", "TokenScore", "decoder_outputs", "token_enrichment"]
 
@@ -141,15 +142,7 @@ def _bars(
 def _error_bars(tokens: Sequence[TokenRatio], logs: list[float]) -> dict[str, Any]:
     up = [math.log2(token.high) - log if token.high else 0.0 for token, log in zip(tokens, logs, strict=True)]
     down = [log - math.log2(token.low) if token.low else 0.0 for token, log in zip(tokens, logs, strict=True)]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": up,
-        "arrayminus": down,
-        "thickness": 1.2,
-        "width": 3,
-        "color": GREY,
-    }
+    return error_bars(up, down)
 
 
 def _token_axis(tokens: Sequence[TokenScore] | Sequence[TokenRatio]) -> dict[str, Any]:

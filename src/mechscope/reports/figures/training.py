@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mechscope.core import Spec
-from mechscope.reports.blocks import Column, Figure, Grid
+from mechscope.reports.blocks import Figure, Grid
 from mechscope.reports.figures.style import (
     BLUE,
     GREY,
@@ -27,6 +27,7 @@ from mechscope.reports.figures.style import (
     row_axis,
 )
 from mechscope.reports.numbers import write_number
+from mechscope.reports.table_block import Column
 
 __all__ = ["SplicedLoss", "feature_density", "loss_recovered", "training_curves"]
 

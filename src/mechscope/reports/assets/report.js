@@ -5,13 +5,15 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
   // Figures carry data and axes; colours of text and lines come from the page, so that light and dark both fit.
-  const themed = (layout) => {
+  const themed = (layout, isNarrow) => {
     const ink = css("--ink-soft"), line = css("--line"), zero = css("--line-strong");
     const themedLayout = { ...layout, font: { ...layout.font, color: ink, family: css("--sans") } };
     themedLayout.hoverlabel = { bgcolor: css("--panel"), bordercolor: zero, font: { color: css("--ink"), family: css("--sans"), size: 12 } };
     themedLayout.modebar = { bgcolor: "rgba(0,0,0,0)", color: zero, activecolor: ink };
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis/.test(name))) {
       themedLayout[key] = { gridcolor: line, zerolinecolor: zero, linecolor: zero, tickcolor: zero, ...layout[key] };
+      const title = layout[key].title;
+      if (isNarrow && title) themedLayout[key].title = { ...title, font: { size: 11 }, text: title.text.replace(" (", "<br>(") };
     }
     return themedLayout;
   };
@@ -20,14 +22,20 @@
     const canvas = figure.querySelector(".canvas");
     figure.dataset.drawn = "yes";
     const settings = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "resetScale2d"]] };
-    return Plotly.react(canvas, data, themed(layout), settings);
+    return Plotly.react(canvas, data, themed(layout, canvas.clientWidth < 420), settings);
   };
   const plots = [...document.querySelectorAll("figure.plot")].filter((figure) => figure.querySelector(".canvas"));
   const undrawn = () => plots.filter((figure) => !figure.dataset.drawn);
   const seen = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) if (isIntersecting) { seen.unobserve(target); draw(target); }
+    for (const { target, isIntersecting } of entries) if (isIntersecting && !target.dataset.drawn) { seen.unobserve(target); draw(target); }
   }, { rootMargin: "800px" });
   plots.forEach((figure) => seen.observe(figure));
+  // Those near the window first; the rest in the pauses, so that nothing pops in later. Folded ones wait until unfolded.
+  const drawRest = () => {
+    const next = undrawn().find((figure) => figure.offsetParent);
+    if (next) { draw(next); setTimeout(drawRest, 20); }
+  };
+  setTimeout(drawRest, 300);
   addEventListener("beforeprint", () => undrawn().forEach(draw));
   dark.addEventListener("change", () => plots.filter((figure) => figure.dataset.drawn).forEach(draw));
 

@@ -134,11 +134,11 @@ def region_bars(regions: Sequence[RegionBar], *, n_samples: int, title: str = "A
     means = _bars(rows, finite([region.mean for region in regions]), color=ORANGE)
     means |= {"xaxis": "x2", "text": ["" if r.mean is None else write_number(r.mean) for r in regions]}
     means["hovertemplate"] = "mean activation %{x:.4~g}<extra></extra>"
-    x = axis("share of all samples", domain=[0, 0.46], tickformat="~%", nticks=4, rangemode="tozero")
-    x["range"] = [0, 1.35 * max(region.share for region in regions)]
+    x = axis("share of samples", domain=[0, 0.46], tickformat="~%", nticks=4, rangemode="tozero")
+    x["range"] = [0, 1.35 * (max(region.share for region in regions) or 1.0)]
     x2 = axis("mean activation", domain=[0.54, 1], nticks=4, anchor="y")
     highest = max((region.mean for region in regions if region.mean is not None), default=1.0)
-    x2["range"] = [0, 1.35 * highest]
+    x2["range"] = [0, 1.35 * (highest or 1.0)]
     drawing = layout(x, row_axis([plot_text(region.name, longest=22) for region in regions]), xaxis2=x2)
     columns = [Column(name="region"), Column(name="above", form="number"), Column(name="up to", form="number")]
     columns += [

@@ -55,7 +55,13 @@ def left_out(values: Iterable[float | None], what: str = "points") -> str:
 def axis(title: str, unit: str = "", **more: Any) -> dict[str, Any]:
     """An axis with its title and unit."""
     text = f"{title} ({unit})" if unit else title
-    return {"title": {"text": text, "standoff": 10}, "automargin": True, "ticks": "outside", "ticklen": 4, **more}
+    return {
+        "title": {"text": text, "standoff": 10, "font": {"size": 12}},
+        "automargin": True,
+        "ticks": "outside",
+        "ticklen": 4,
+        **more,
+    }
 
 
 def row_axis(labels: Sequence[str], **more: Any) -> dict[str, Any]:

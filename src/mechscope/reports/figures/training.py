@@ -139,7 +139,7 @@ def loss_recovered(losses: SplicedLoss, *, title: str = "Loss when the reconstru
         share = f"; the reconstruction recovers {recovered} of what {losses.baseline_name} ablation loses"
     caption = f"n = {losses.n:,} {losses.n_unit}{share}. Lower is better; spliced should be close to clean."
     trace["cliponaxis"], trace["textfont"] = False, {"color": GREY}
-    drawing = layout(axis("loss", losses.unit, range=[0, 1.15 * max(values)]), row_axis(names))
+    drawing = layout(axis("loss", losses.unit, range=[0, 1.15 * (max(values) or 1.0)]), row_axis(names))
     columns = (Column(name="condition"), Column(name="loss", form="number", unit=losses.unit, digits=4))
     numbers = numbers_table(columns, [(bar[0], bar[1]) for bar in bars])
     height = bar_height_px(len(bars), each_px=34)

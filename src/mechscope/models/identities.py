@@ -120,15 +120,14 @@ class _BlockIdentities:
         pre, attention, mlp, post = (self._get(kind) for kind in ("resid_pre", "attn_out", "mlp_out", "resid_post"))
         if pre is None or attention is None or mlp is None or post is None:
             return
-        error = relative_error(pre + attention + mlp, post)
         seen = self._get("mlp_norm input")
         if seen is not None and not self.map.parallel_blocks:
-            half = relative_error(pre + attention, seen)
-            yield Measured("stream", self._sites("attn_out", "head_out"), half, "resid_pre + attn_out = resid_mid")
-            yield Measured("stream", self._sites("mlp_out"), error)
+            first, second = relative_error(pre + attention, seen), relative_error(seen + mlp, post)
+            yield Measured("stream", self._sites("attn_out", "head_out"), first, "resid_pre + attn_out = resid_mid")
+            yield Measured("stream", self._sites("mlp_out"), second, "resid_mid + mlp_out = resid_post")
             return
         kinds = [kind for kind in ("attn_out", "head_out", "mlp_out") if self._get(kind) is not None]
-        yield Measured("stream", self._sites(*kinds), error)
+        yield Measured("stream", self._sites(*kinds), relative_error(pre + attention + mlp, post))
 
 
 def _end_identities(network: Network, values: Values, logits: Tensor) -> Iterator[Measured]:

@@ -31,15 +31,8 @@ class ForwardSignature:
         """Whether padding can be told to the module."""
         return "attention_mask" in self.names
 
-    def arguments(self, batch: Batch, *, n_ids: int | None) -> dict[str, Any]:
-        """The arguments for `forward`; the key "" stands for the first positional one.
-
-        Raises:
-            UsageError: padding for a module that takes no mask, a row longer than the model's positions, an extra
-                input that is missing or that `forward` does not take.
-            BadDataError: a token id outside the vocabulary (`n_ids` entries).
-        """
-        self._check(batch, n_ids)
+    def arguments(self, batch: Batch) -> dict[str, Any]:
+        """The arguments for `forward`; the key "" stands for the first positional one."""
         found: dict[str, Any] = {"input_ids" if "input_ids" in self.names else "": batch.input_ids}
         if self.takes_mask:
             found["attention_mask"] = batch.attention_mask
@@ -49,7 +42,14 @@ class ForwardSignature:
             found["use_cache"] = False
         return found | {name: value for name, value in batch.extra.items() if name not in NOT_PASSED}
 
-    def _check(self, batch: Batch, n_ids: int | None) -> None:
+    def check(self, batch: Batch, *, n_ids: int) -> None:
+        """Hold a batch against the module.
+
+        Raises:
+            UsageError: padding for a module that takes no mask, a row longer than the model's positions, an extra
+                input that is missing or that `forward` does not take.
+            BadDataError: an id outside its vocabulary (`n_ids` entries for tokens).
+        """
         unknown = [name for name in batch.extra if name not in self.names | NOT_PASSED]
         missing = [name for name in self.extra_ids if name not in batch.extra]
         if unknown or missing:
@@ -74,14 +74,13 @@ class ForwardSignature:
                 expected=f"at most {self.max_positions}, the model's positions",
                 todo="cut the corpus into shorter rows",
             )
-        if n_ids is not None:
-            low, high = (int(bound) for bound in batch.input_ids.aminmax())
-            if low < 0 or high >= n_ids:
-                raise BadDataError(
-                    f"token ids in {low}..{high}",
-                    expected=f"ids in 0..{n_ids - 1}, the rows of the model's embedding",
-                    todo="use the tokenizer that belongs to the model",
-                )
+        low, high = (int(bound) for bound in batch.input_ids.aminmax())
+        if low < 0 or high >= n_ids:
+            raise BadDataError(
+                f"token ids in {low}..{high}",
+                expected=f"ids in 0..{n_ids - 1}, the rows of the model's embedding",
+                todo="use the tokenizer that belongs to the model",
+            )
 
 
 def _check_extra(extra: Mapping[str, Tensor], limits: Mapping[str, int]) -> None:

@@ -190,7 +190,7 @@ class Model:
         by_site = edits_by_site(edits)
         for site in (*reads, *by_site):
             self._require(site)
-        outcome, output = self._network.run(batch.to(self.device), reads, by_site, wants_output=wants_output)
+        outcome, output = self._network.run(batch, reads, by_site, wants_output=wants_output)
         if outcome.overwritten:
             raise BadDataError(
                 f"the network wrote into {outcome.overwritten[0]} after it was read",

@@ -36,6 +36,7 @@ class Network:
         self.accesses, self.refused = site_accesses(module, component_map)
         self.n_layers = len(blocks_of(module, component_map))
         self.n_ids = _count_ids(module, component_map)
+        self.device = next(module.parameters()).device
         self.copies = component_map.writes_in_place
         self.allows_left_padding = True
 
@@ -49,13 +50,15 @@ class Network:
         accesses: Mapping[LayerComponent, Access] | None = None,
         keeps_failures: bool = False,
     ) -> tuple[Outcome, Tensor | None]:
-        """One forward: what was read, and the logits when they were wanted. The batch is on the module's device."""
+        """One forward: what was read, and the logits when they were wanted. The batch may be anywhere."""
         if not self.allows_left_padding and bool((batch.attention_mask[:, 0] == 0).any()):
             raise UsageError(
                 f"a left-padded batch for {type(self.module).__name__}",
                 expected="right padding: at open, left padding was measured to change this model's values",
                 todo="pad on the right, or let forward take position_ids",
             )
+        self.signature.check(batch, n_ids=self.n_ids)
+        batch = batch.to(self.device)
         inner = {site: edit for site, edit in (edits or {}).items() if site != LOGITS}
         plan = Plan(
             self.accesses if accesses is None else accesses,
@@ -65,7 +68,7 @@ class Network:
             copies=self.copies,
             keeps_failures=keeps_failures,
         )
-        outcome = run_forward(self.module, self.signature.arguments(batch, n_ids=self.n_ids), batch, plan)
+        outcome = run_forward(self.module, self.signature.arguments(batch), batch, plan)
         logits = output_logits(outcome.output) if wants_output else None
         if logits is not None and edits and LOGITS in edits:
             logits = apply_edit(edits[LOGITS], logits, batch)

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import mechscope
-from mechscope.core import BadDataError, NotFoundError, UsageError, read_mapping, unknown_name
+from mechscope.core import BadDataError, NotFoundError, Spec, UsageError, read_mapping, unknown_name
 from mechscope.core.kinds import FAMILIES
 from mechscope.models.component_map import ComponentMap
 from mechscope.models.family import LoadingFamily
@@ -21,6 +21,7 @@ from mechscope.models.loading import load_pretrained, load_tokenizer
 
 __all__ = ["Opened", "open_source", "shipped_models"]
 
+HEAD_COUNTS = ("num_attention_heads", "n_head", "n_heads")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -82,6 +83,7 @@ def _open_module(module: nn.Module, component_map: ComponentMap | None, device: 
     if any(tensor.is_meta for tensor in module.parameters()):
         device = torch.device("meta")  # refused later, with the name of the parameter
     found = component_map or family_map(config or {}, type(module).__name__)
+    _require_same_heads(found, config)
     return Opened(type(module).__name__, module.to(device).eval(), found)
 
 
@@ -91,6 +93,7 @@ def _open_pretrained(
     module = load_pretrained(source, dtype=dtype, known_names=shipped_models())
     config = _own_config(module) or {}
     found = component_map or family_map(config, type(module).__name__)
+    _require_same_heads(found, config)
     tokenizer = load_tokenizer(source)
     notes = () if tokenizer else (f"{name} has no tokenizer: text cannot be given to it, token ids can",)
     return Opened(name, module.to(device).eval(), found, config, tokenizer, notes=notes)
@@ -149,4 +152,16 @@ def _own_config(module: nn.Module) -> dict[str, Any] | None:
     if isinstance(module, PreTrainedModel):
         found: dict[str, Any] = module.config.to_dict()
         return found
-    return config.to_json() if hasattr(config, "to_json") else None
+    return config.to_json() if isinstance(config, Spec) else None
+
+
+def _require_same_heads(component_map: ComponentMap, config: Mapping[str, Any] | None) -> None:
+    """No sum over heads can tell two head counts apart, so a map is held against the config where there is one."""
+    counts = ((config or {}).get(name) for name in HEAD_COUNTS)
+    told = next((count for count in counts if isinstance(count, int)), None)
+    if told is not None and component_map.n_heads not in {None, told}:
+        raise UsageError(
+            f"n_heads={component_map.n_heads} in the component map",
+            expected=f"{told}, as the model's config says",
+            todo="correct 'n_heads' in the component map",
+        )

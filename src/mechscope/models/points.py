@@ -119,7 +119,7 @@ class _BlockPoints:
             )
         return Access(
             point,
-            read=lambda raw, seen: raw.unflatten(-1, (n_heads, -1)),
+            read=lambda raw, seen: raw.reshape(*raw.shape[:-1], n_heads, -1),
             write=lambda raw, old, new: new.flatten(-2),
         )
 
@@ -173,9 +173,9 @@ def head_shares(joined: Tensor, matrix: Tensor, n_heads: int) -> Tensor:
 
     One matrix product a head straight into the result: no other temporary of its size.
     """
-    heads = joined.unflatten(-1, (n_heads, -1)).movedim(-2, 0).flatten(1, -2)
-    shares = heads @ matrix.unflatten(0, (n_heads, -1))
-    return shares.unflatten(1, joined.shape[:-1]).movedim(0, -2)
+    heads = joined.reshape(-1, n_heads, joined.shape[-1] // n_heads).movedim(1, 0)
+    shares = heads @ matrix.reshape(n_heads, -1, matrix.shape[-1])
+    return shares.movedim(0, 1).view(*joined.shape[:-1], n_heads, -1)
 
 
 def block_path(component_map: ComponentMap, layer: int) -> str:

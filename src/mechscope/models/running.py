@@ -110,22 +110,25 @@ class _Run:
 
     def visit(self, point: Tap, found: Any) -> Any:
         """The tensor to leave at `point` in place of the one found there."""
-        try:
-            if not isinstance(found, Tensor):
-                raise _not_a_tensor(point, found)
-            if point in self.visited and self.points[point]:
-                raise _called_twice(point)
-            self.visited.add(point)
-            for site in self.points[point]:
+        fault = self._fault_at(point, found)
+        self.visited.add(point)
+        for site in self.points[point]:
+            try:
+                if fault is not None:
+                    raise fault
                 found = self._visit_site(site, found)
-        except (BadDataError, RuntimeError) as error:
-            if not self.plan.keeps_failures:
-                raise
-            reason = error.seen if isinstance(error, BadDataError) else str(error).split("\n", 1)[0]
-            self.failures |= dict.fromkeys(self.points[point], reason)
+            except (BadDataError, RuntimeError) as error:
+                if not self.plan.keeps_failures:
+                    raise
+                self.failures[site] = error.seen if isinstance(error, BadDataError) else _first_line(error)
         if point in self.recorded:
             self.seen[point] = found
         return found
+
+    def _fault_at(self, point: Tap, found: Any) -> BadDataError | None:
+        if not isinstance(found, Tensor):
+            return _not_a_tensor(point, found)
+        return _called_twice(point) if point in self.visited else None
 
     def _visit_site(self, site: LayerComponent, raw: Tensor) -> Tensor:
         access = self.plan.accesses[site]
@@ -221,3 +224,7 @@ def _not_called(point: Tap, before: Tap | None = None) -> BadDataError:
         expected="a module that every forward runs through, in the order of the map",
         todo="correct the component map, or leave the sites that it serves",
     )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0]

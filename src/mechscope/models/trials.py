@@ -22,7 +22,7 @@ SEED = 20231
 
 
 def probe_batch(network: Network) -> Batch:
-    """Two unpadded rows of seeded random tokens (and extra ids), on the module's device."""
+    """Two unpadded rows of seeded random tokens (and extra ids)."""
     generator = torch.Generator().manual_seed(SEED)
     length = min(ROW_LENGTH, network.component_map.max_positions or ROW_LENGTH)
     ids = torch.randint(network.n_ids, (N_ROWS, length), generator=generator)
@@ -30,8 +30,7 @@ def probe_batch(network: Network) -> Batch:
         name: torch.randint(limit, (N_ROWS,), generator=generator)
         for name, limit in network.component_map.extra_ids.items()
     }
-    device = next(network.module.parameters()).device
-    return Batch(ids, torch.ones_like(ids), extra).to(device)
+    return Batch(ids, torch.ones_like(ids), extra)
 
 
 def pad_batch(batch: Batch, *, left: bool) -> Batch:
@@ -74,7 +73,10 @@ def unfaithful_sites(
 
 def _is_faithful(network: Network, batch: Batch, sites: Sequence[LayerComponent], logits: Tensor) -> bool:
     edits = {site: Edit(site, lambda value, batch: value) for site in sites}
-    _, again = network.run(batch, (), edits, wants_output=True)
+    try:
+        _, again = network.run(batch, (), edits, wants_output=True)
+    except RuntimeError:  # a value that cannot be written back is what is looked for here
+        return False
     return again is not None and torch.equal(again, logits)
 
 

@@ -139,6 +139,8 @@ class _Checks:
         ]
         if self.network.copies and not self.network.component_map.writes_in_place:
             self.notes.append("the network writes into tensors in place, so captures are copied")
+        failed = {row.site for row in rows if not row.passed}
+        self.values = {site: value for site, value in self.values.items() if str(site) not in failed}
         return rows + self._padding() + self._edits()
 
     def _padding(self) -> list[Check]:

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mechscope.core import BadDataError, UsageError
+from mechscope.models import Batch
+
+
+def test_rows_are_padded_on_the_side_asked_for_and_positions_count_real_tokens() -> None:
+    left = Batch.from_rows([[5, 6, 7], [8]], pad_id=9, side="left")
+    right = Batch.from_rows([[5, 6, 7], [8]], pad_id=9)
+    assert left.input_ids.tolist() == [[5, 6, 7], [9, 9, 8]]
+    assert right.input_ids.tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert left.attention_mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+    assert left.position_ids.tolist() == [[0, 1, 2], [0, 0, 0]]
+    assert right.position_ids.tolist() == [[0, 1, 2], [0, 0, 0]]
+    assert left.n_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"attention_mask": torch.ones(2, 4, dtype=torch.int64)}, "(2, 4)"),
+        ({"input_ids": torch.zeros(2, 3, dtype=torch.int32)}, "int32"),
+        ({"attention_mask": torch.ones(2, 3)}, "float32"),
+        ({"attention_mask": torch.full((2, 3), 2)}, "other values"),
+        ({"attention_mask": torch.tensor([[1, 1, 1], [0, 0, 0]])}, "row 1 has no real token"),
+        ({"extra": {"weapon_ids": torch.zeros(3)}}, "weapon_ids has shape (3,)"),
+        ({"targets": torch.tensor([[1.0], [float("nan")]])}, "targets has NaN"),
+    ],
+)
+def test_a_batch_that_contradicts_itself_is_refused(changes: dict[str, object], seen: str) -> None:
+    whole = {"input_ids": torch.zeros(2, 3, dtype=torch.int64), "attention_mask": torch.ones(2, 3, dtype=torch.int64)}
+    Batch(**whole)
+    with pytest.raises(BadDataError) as caught:
+        Batch(**{**whole, **changes})  # type: ignore[arg-type]
+    assert seen in str(caught.value)
+
+
+def test_a_batch_of_no_rows_is_refused() -> None:
+    with pytest.raises(UsageError, match="no rows"):
+        Batch.from_rows([])
+
+
+def test_moving_takes_everything_along() -> None:
+    ids = torch.zeros(2, 3, dtype=torch.int64)
+    batch = Batch(ids, torch.ones_like(ids), {"weapon_ids": torch.zeros(2)}, torch.zeros(2, 5))
+    assert batch.to("cpu") is batch
+    moved = batch.to("meta")
+    assert moved.targets is not None
+    assert {
+        t.device.type for t in (moved.input_ids, moved.attention_mask, moved.targets, moved.extra["weapon_ids"])
+    } == {"meta"}

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mechscope.core import LayerComponent, NotFoundError
+from mechscope.models import Batch, ComponentMap, Model, Verification
+from mechscope.models.network import Network
+from mechscope.models.opening import family_map
+from mechscope.models.verification import verified
+
+Bare = Callable[[str], nn.Module]
+
+
+def wrong(module: nn.Module, **changes: Any) -> Model:
+    right = Model.open(module).component_map
+    return Model.open(module, component_map=right.updated(**changes))
+
+
+def failed_kinds(model: Model) -> set[str]:
+    return {site.partition(":")[0] for site in model.verification.failed}
+
+
+def test_rows_say_what_was_measured(bare: Bare) -> None:
+    verification = Model.open(bare("gpt2")).verification
+    names = {check.name for check in verification.checks}
+    assert names == {"heads", "neurons", "middle", "stream", "chain", "norm", "output", "padding", "null", "live"}
+    measured = [check for check in verification.checks if check.tolerance is not None]
+    assert all(check.error is not None and check.error <= 1e-5 == check.tolerance for check in measured)
+    assert Verification.parse(verification.to_json()) == verification
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "refused", "standing"),
+    [
+        (
+            "gpt_neox",
+            {"parallel_blocks": False},
+            {"resid_mid", "attn_out", "head_out"},
+            {"resid_post", "mlp_post", "z"},
+        ),
+        ("gpt2", {"mlp": "ln_2"}, {"mlp_out", "mlp_post"}, {"attn_out", "head_out", "resid_mid", "resid_post"}),
+        ("gpt2", {"attention": "ln_1"}, {"attn_out", "head_out"}, {"mlp_out", "mlp_post", "resid_post"}),
+        ("gpt2", {"attention_projection": "mlp.c_fc"}, {"head_out"}, {"attn_out", "mlp_out"}),
+        ("gpt2", {"final_norm": "transformer.drop"}, {"final_norm"}, {"attn_out", "mlp_out", "z"}),
+        ("llama", {"mlp_projection": "mlp.up_proj"}, {"mlp_post"}, {"mlp_out", "z"}),
+        ("bert", {"attention_norm_after": "output.LayerNorm"}, {"head_out"}, {"attn_out", "mlp_out"}),
+        (
+            "bert",
+            {"attention_returns_stream": False, "mlp_returns_stream": False},
+            {"attn_out", "mlp_out"},
+            {"resid_post"},
+        ),
+        ("set", {"pooled": {"module": "token_embedding"}}, {"pooled"}, {"resid_post", "attn_out"}),
+        ("set", {"attention_projection": "attention.gather_output"}, {"head_out"}, {"attn_out"}),
+    ],
+)
+def test_a_wrong_map_is_caught_and_the_rest_stays(
+    name: str, changes: dict[str, Any], refused: set[str], standing: set[str], bare: Bare
+) -> None:
+    model = wrong(bare(name), **changes)
+    assert refused <= failed_kinds(model)
+    assert not standing & failed_kinds(model)
+    assert not refused & {site.kind for site in model.sites()}
+
+
+def test_a_refused_site_is_named_with_its_error(bare: Bare) -> None:
+    model = wrong(bare("gpt2"), mlp="ln_2")
+    with pytest.raises(NotFoundError, match=r"'mlp_out:1' of GPT2LMHeadModel failed.*relative error is \d"):
+        model.parse_sites("mlp_out:1")
+    assert model.parse_sites("resid_post:1") == [LayerComponent(kind="resid_post", layer=1)]
+
+
+def test_a_module_that_is_never_called_is_refused_by_name(bare: Bare) -> None:
+    module = bare("gpt2")
+    module.spare = nn.LayerNorm(32)
+    model = wrong(module, final_norm="spare")
+    assert "'spare' was not called" in model.verification.failed["final_norm"]
+
+
+class Scaled(nn.Module):
+    """Adds half of what its sublayers give, overwrites the sum in place, and has learnt absolute positions."""
+
+    def __init__(self, *, overwrites: bool = False, half: float = 1.0) -> None:
+        super().__init__()
+        self.table, self.places = nn.Embedding(9, 8), nn.Embedding(16, 8)
+        self.blocks = nn.ModuleList(nn.ModuleDict({"mlp": nn.Linear(8, 8), "mix": nn.Linear(8, 8)}) for _ in range(2))
+        for block in self.blocks:
+            block.forward = self.block_forward(block, overwrites, half)  # type: ignore[method-assign]
+        self.head = nn.Linear(8, 9)
+
+    def block_forward(self, block: nn.Module, overwrites: bool, half: float) -> Callable[[Tensor], Tensor]:
+        def forward(x: Tensor) -> Tensor:
+            attention = block.get_submodule("mix")(x)
+            mlp = block.get_submodule("mlp")(torch.tanh(x))
+            if overwrites:
+                mlp += attention
+                found: Tensor = x + mlp
+                return found
+            return x + half * attention + half * mlp  # type: ignore[no-any-return]
+
+        return forward
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        x = self.table(input_ids) + self.places(torch.arange(input_ids.shape[1]))
+        for block in self.blocks:
+            x = block(x)
+        found: Tensor = self.head(x)
+        return found
+
+
+SCALED_MAP = ComponentMap(
+    blocks="blocks", embedding="table", unembedding="head", attention="mix", mlp="mlp", parallel_blocks=True
+)
+
+
+def test_a_branch_that_is_scaled_before_it_is_added_is_refused() -> None:
+    torch.manual_seed(0)
+    model = Model.open(Scaled(half=0.5), component_map=SCALED_MAP)
+    assert failed_kinds(model) >= {"attn_out", "mlp_out"}
+    assert not failed_kinds(model) & {"resid_pre", "resid_post", "embed"}
+
+
+def test_a_network_that_writes_in_place_is_found_and_its_captures_are_copied() -> None:
+    torch.manual_seed(0)
+    module = Scaled(overwrites=True)
+    model = Model.open(module, component_map=SCALED_MAP)
+    assert model.verification.failed == {}
+    assert any("in place" in note for note in model.notes)
+    batch = Batch.from_rows([[1, 2, 3]])
+    sites = model.parse_sites("resid_pre:0,mlp_out:0")
+    values = model.capture(batch, sites, logits=True).values
+    with torch.no_grad():
+        told = module.blocks[0].get_submodule("mlp")(torch.tanh(values[sites[0]]))
+    assert torch.equal(values[sites[1]], told)
+
+
+def test_left_padding_that_moves_values_is_measured_and_then_refused() -> None:
+    torch.manual_seed(0)
+    model = Model.open(Scaled(), component_map=SCALED_MAP)
+    assert any("left padding moves values" in note for note in model.notes)
+    model.logits(Batch.from_rows([[1, 2], [3]], side="right"))
+    with pytest.raises(Exception, match="left-padded batch for Scaled"):
+        model.logits(Batch.from_rows([[1, 2], [3]], side="left"))
+
+
+def test_without_checks_only_unreachable_sites_are_refused(bare: Bare) -> None:
+    module = bare("gpt2")
+    right = Model.open(module).component_map
+    model = Model.open(module, component_map=right.updated(mlp="ln_2"), verify=False)
+    assert not model.verification.was_run
+    assert model.verification.failed == {}
+
+
+def test_a_second_model_of_the_same_config_is_not_measured_again(bare: Bare) -> None:
+    module = bare("llama")
+    config = module.config.to_dict()  # type: ignore[union-attr,operator]
+    network = Network(module, family_map(config, "Llama"))
+    first = verified(network, config=config, should_check=True)
+    calls: list[nn.Module] = []
+    handle = module.register_forward_pre_hook(lambda module, args: calls.append(module))
+    assert verified(network, config=config, should_check=True) is first
+    assert verified(network, config={**config, "rms_norm_eps": 0.1}, should_check=True) is not first
+    assert calls
+    handle.remove()

@@ -57,8 +57,9 @@ def collect(
     request = Request.of(model, corpus, spec)
     keys = {site: request.key(site) for site in request.sites}
     folders = {site: artifact_folder(root, key) for site, key in keys.items()}
-    if any(site.kind == "pooled" for site in keys) and spec.token_policy != "all":
-        progress.say(f"site pooled has one vector a row: token policy {spec.token_policy!r} does not apply to it")
+    for site in filter(request.is_per_row, keys):
+        if spec.token_policy != "all":
+            progress.say(f"site {site} has one vector a row: token policy {spec.token_policy!r} does not apply to it")
     if not all(map(is_complete, folders.values())):
         with ExitStack() as stack:
             # every process takes the locks in one order, so that two of them never wait for each other

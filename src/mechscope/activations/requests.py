@@ -79,14 +79,18 @@ class Request:
             "model": self.model.weights_digest,
             "site": str(site),
             "corpus": self._corpus_digest,
-            "token_policy": None if site.kind == "pooled" else self._policy_key,
+            "token_policy": None if self.is_per_row(site) else self._policy_key,
             "cut_to": self.cut_to,
             **self.spec.model_dump(mode="json", include={"dtype", "batch_tokens", "shard_bytes", "seed"}),
         }
 
     def selection(self, site: LayerComponent) -> Selection:
         """The samples of a site."""
-        return Selection.of(self.used, None if site.kind == "pooled" else self.policy, self.special_ids)
+        return Selection.of(self.used, None if self.is_per_row(site) else self.policy, self.special_ids)
+
+    def is_per_row(self, site: LayerComponent) -> bool:
+        """Whether the site itself has one vector a row, so that no token policy applies."""
+        return site.kind == "pooled" or (site.kind == "logits" and self.model.kind == "set")
 
     def d_in(self, site: LayerComponent) -> int:
         """Length of a vector at a site: its trailing axes joined."""

@@ -1,11 +1,13 @@
 """Shuffled batches out of shards that were shuffled when they were written.
 
     chunk     about 512 KB of consecutive vectors of one shard; one read
-    epoch     a random permutation of all chunks of all shards, cut into pools of at most 64 chunks
+    epoch     all chunks of all shards in random order, each shard's spread evenly, cut into pools of at most 64
     pool      its chunks are read into one preallocated buffer, and leave it in random order
 
 A shard's samples were shuffled over the whole shard, so a chunk is already a random draw from it; the pools mix draws
-from many shards. Everything follows from (seed, epoch): batch n can be the first one read, at the cost of its pool.
+from many shards. A plain permutation of chunks would give all batches of a pool the same chance excess of some shards
+(a variance of batch_size / 64 times that of single draws); spreading takes it away. Everything follows from (seed,
+epoch): batch n can be the first one read, at the cost of its pool.
 """
 
 from __future__ import annotations
@@ -69,8 +71,8 @@ class ShuffledReader(Iterator[Float[Tensor, "batch d_in"]]):
         chunk_bytes: int = CHUNK_BYTES,
         pool_chunks: int = POOL_CHUNKS,
     ) -> None:
-        n_samples = sum(part.n_samples for part in parts)
-        self.n_batches = n_samples // batch_size if drop_last else -(-n_samples // batch_size)
+        n_samples, size = sum(part.n_samples for part in parts), max(batch_size, 1)
+        self.n_batches = n_samples // size if drop_last else -(-n_samples // size)
         if batch_size < 1 or not 0 <= start_batch <= self.n_batches:
             raise UsageError(
                 f"batch_size {batch_size} with start_batch {start_batch}",
@@ -80,9 +82,9 @@ class ShuffledReader(Iterator[Float[Tensor, "batch d_in"]]):
         self.next_batch = start_batch
         self.batch_size = batch_size
         self._names = (seed, epoch)
-        chunks = _cut_chunks(parts, max(1, chunk_bytes // (d_in * dtype.itemsize)))
-        order = numpy_generator(seed, "chunks", epoch).permutation(len(chunks))
-        pools = np.array_split(order, -(-len(chunks) // pool_chunks)) if len(chunks) else []
+        generator = numpy_generator(seed, "chunks", epoch)
+        chunks = _spread_chunks(parts, max(1, chunk_bytes // (d_in * dtype.itemsize)), generator)
+        pools = np.array_split(np.arange(len(chunks)), -(-len(chunks) // pool_chunks))
         self._pools = [[chunks[i] for i in pool] for pool in pools]
         sizes = [sum(chunk.n_samples for chunk in pool) for pool in self._pools]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -125,9 +127,11 @@ class ShuffledReader(Iterator[Float[Tensor, "batch d_in"]]):
         self._loaded = pool
 
 
-def _cut_chunks(parts: Sequence[Part], chunk_rows: int) -> list[_Chunk]:
-    return [
-        _Chunk(part, low, min(low + chunk_rows, part.n_samples))
-        for part in parts
-        for low in range(0, part.n_samples, chunk_rows)
-    ]
+def _spread_chunks(parts: Sequence[Part], chunk_rows: int, generator: np.random.Generator) -> list[_Chunk]:
+    """All chunks: those of one part in random order, at even distances over the epoch from a random start."""
+    chunks, at = [], []
+    for part in parts:
+        lows = generator.permutation(np.arange(0, part.n_samples, chunk_rows)).tolist()
+        chunks += [_Chunk(part, low, min(low + chunk_rows, part.n_samples)) for low in lows]
+        at.append((np.arange(len(lows)) + generator.random()) / len(lows))
+    return [chunks[i] for i in np.argsort(np.concatenate(at), kind="stable")]

@@ -27,7 +27,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path to write to; on a clean exit it becomes `path`, on an error it is removed.
 
     Raises:
-        ConflictError: the disk is full (errno ENOSPC or EDQUOT) or the folder cannot be written; nothing is left.
+        ConflictError: the disk is full (a quota or a limit on file sizes counts as that) or the folder cannot be
+            written; nothing is left.
     """
     temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"
     try:
@@ -106,7 +107,7 @@ def require_room(folder: Path, n_bytes: int, *, what: str) -> None:
 
 
 def _disk_error(path: Path, error: OSError) -> Exception:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return ConflictError(
             f"the disk is full: {path} could not be written ({error.strerror})",
             expected="enough free disk",

@@ -24,7 +24,7 @@ __all__ = ["FeatureBlock", "FeatureStore"]
 
 BLOCK_NONZEROS = 2_000_000
 OPEN_ROWS_MAX = 256
-SCALARS = ("count", "sum", "sum_squares", "minimum", "maximum", "effective_maximum", "median")
+SCALARS = ("count", "sum", "sum_squares", "minimum", "maximum", "effective_maximum", "median", "top_samples", "top_values")
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ class FeatureStore:
         return stats_of(row, feature, self.n_samples, self.spec)
 
     def column(self, name: str) -> np.ndarray:
-        """One statistic of every feature, [n_features]: count, sum, sum_squares, minimum, maximum,
-        effective_maximum or median (NaN where a feature is never active)."""
+        """One statistic of every feature, [n_features] (`top_` ones [n_features, n_top]): count, sum, sum_squares,
+        minimum, maximum, effective_maximum, median (NaN where a feature is never active), top_samples, top_values."""
         if name not in SCALARS:
             raise NotFoundError(f"statistic {name!r}", expected=f"one of {', '.join(SCALARS)}", todo="choose one")
         self._require_open()

@@ -1,0 +1,1 @@
+"""Similarities between features: one file each, found by reading this folder."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -30,11 +32,14 @@ def test_rows_are_padded_on_the_side_asked_for_and_positions_count_real_tokens()
         ({"targets": torch.tensor([[1.0], [float("nan")]])}, "targets has NaN"),
     ],
 )
-def test_a_batch_that_contradicts_itself_is_refused(changes: dict[str, object], seen: str) -> None:
-    whole = {"input_ids": torch.zeros(2, 3, dtype=torch.int64), "attention_mask": torch.ones(2, 3, dtype=torch.int64)}
+def test_a_batch_that_contradicts_itself_is_refused(changes: dict[str, Any], seen: str) -> None:
+    whole: dict[str, Any] = {
+        "input_ids": torch.zeros(2, 3, dtype=torch.int64),
+        "attention_mask": torch.ones(2, 3, dtype=torch.int64),
+    }
     Batch(**whole)
     with pytest.raises(BadDataError) as caught:
-        Batch(**{**whole, **changes})  # type: ignore[arg-type]
+        Batch(**{**whole, **changes})
     assert seen in str(caught.value)
 
 

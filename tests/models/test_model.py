@@ -18,6 +18,10 @@ def at(kind: str, layer: int | None = None) -> LayerComponent:
     return LayerComponent(kind=kind, layer=layer)
 
 
+def write(told: Tensor) -> Callable[[Tensor, Batch], Tensor]:
+    return lambda value, batch: told.clone()
+
+
 def n_hooks(module: nn.Module) -> int:
     return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
 
@@ -113,7 +117,7 @@ def test_writing_back_what_was_read_changes_no_bit(family_module: nn.Module, row
     batch = rows(family_module, (6, 4), "left")
     sites = [site for site in model.sites() if site.kind != "embed"]
     values = model.capture(batch, sites).values
-    edits = [Edit(site, lambda value, batch, told=values[site]: told.clone()) for site in sites]
+    edits = [Edit(site, write(values[site])) for site in sites]
     assert torch.equal(model.logits(batch, edits=edits), model.logits(batch))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mechscope.core import LayerComponent, NotFoundError
+from mechscope.core import LayerComponent, NotFoundError, UsageError
 from mechscope.models import Batch, ComponentMap, Model, Verification
 from mechscope.models.network import Network
 from mechscope.models.opening import family_map
@@ -90,7 +90,7 @@ class Scaled(nn.Module):
         self.table, self.places = nn.Embedding(9, 8), nn.Embedding(16, 8)
         self.blocks = nn.ModuleList(nn.ModuleDict({"mlp": nn.Linear(8, 8), "mix": nn.Linear(8, 8)}) for _ in range(2))
         for block in self.blocks:
-            block.forward = self.block_forward(block, overwrites, half)  # type: ignore[method-assign]
+            block.forward = self.block_forward(block, overwrites, half)
         self.head = nn.Linear(8, 9)
 
     def block_forward(self, block: nn.Module, overwrites: bool, half: float) -> Callable[[Tensor], Tensor]:
@@ -101,7 +101,8 @@ class Scaled(nn.Module):
                 mlp += attention
                 found: Tensor = x + mlp
                 return found
-            return x + half * attention + half * mlp  # type: ignore[no-any-return]
+            scaled: Tensor = x + half * attention + half * mlp
+            return scaled
 
         return forward
 
@@ -144,7 +145,7 @@ def test_left_padding_that_moves_values_is_measured_and_then_refused() -> None:
     model = Model.open(Scaled(), component_map=SCALED_MAP)
     assert any("left padding moves values" in note for note in model.notes)
     model.logits(Batch.from_rows([[1, 2], [3]], side="right"))
-    with pytest.raises(Exception, match="left-padded batch for Scaled"):
+    with pytest.raises(UsageError, match="left-padded batch for Scaled"):
         model.logits(Batch.from_rows([[1, 2], [3]], side="left"))
 
 

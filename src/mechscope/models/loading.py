@@ -22,7 +22,7 @@ from transformers.utils import logging
 from mechscope.core import BadDataError, NotFoundError, UsageError
 from mechscope.core.errors import nearest_name
 
-__all__ = ["load_pretrained", "load_tokenizer"]
+__all__ = ["load_pretrained", "load_tokenizer", "quiet"]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 LOADERS = (
@@ -42,7 +42,7 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
         UsageError: an architecture without an output head that we know.
         BadDataError: weights that are damaged, unsafe to load, or lack a part.
     """
-    with _quiet(), _telling(source, known_names):
+    with quiet(), _telling(source, known_names):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         architecture = next(iter(config.architectures or ()), "")
         loader = next((loader for ends, loader in LOADERS if architecture.endswith(ends)), None)
@@ -70,7 +70,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
     folder = Path(source)
     if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
         return None
-    with _quiet():
+    with quiet():
         try:
             found = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         except (OSError, ValueError, KeyError):
@@ -79,7 +79,8 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Transformers without its bars and remarks; what was set before comes back."""
     level = logging.get_verbosity()
     had_bar = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-import mechscope
 from mechscope.core import BadDataError, NotFoundError, Spec, UsageError, read_mapping, unknown_name
 from mechscope.core.kinds import FAMILIES
 from mechscope.models.component_map import ComponentMap
@@ -21,6 +20,7 @@ from mechscope.models.loading import load_pretrained, load_tokenizer
 
 __all__ = ["Opened", "open_source", "shipped_models"]
 
+SHIPPED = Path(__file__).parents[1] / "subjects_data"
 HEAD_COUNTS = ("num_attention_heads", "n_head", "n_heads")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -40,8 +40,7 @@ class Opened:
 
 def shipped_models() -> dict[str, Path]:
     """The subjects that ship with the package: name -> model folder."""
-    root = Path(mechscope.__file__).parent / "subjects_data"
-    return {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))}
+    return {path.parent.name: path.parent for path in sorted(SHIPPED.glob("*/config.json"))}
 
 
 def open_source(
@@ -119,13 +118,13 @@ def _folder_of(source: str | Path) -> Path | None:
     path = Path(source)
     if path.is_dir():
         return path
-    text = str(source)
-    if isinstance(source, Path) or path.is_absolute() or text.startswith((".", "~")) or not HUB_ID.fullmatch(text):
-        raise NotFoundError(f"no model folder at {source}", expected="a folder with config.json", todo="check the path")
     if path.exists():
         raise NotFoundError(
             f"{source} is a file", expected="the model's folder, with config.json", todo="give the folder that holds it"
         )
+    text = str(source)
+    if isinstance(source, Path) or path.is_absolute() or text.startswith((".", "~")) or not HUB_ID.fullmatch(text):
+        raise NotFoundError(f"no model folder at {source}", expected="a folder with config.json", todo="check the path")
     if "/" not in text:
         raise unknown_name("model", text, shipped, todo="give a folder, or a hub id such as 'owner/name'")
     return None

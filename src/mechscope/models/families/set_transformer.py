@@ -21,7 +21,10 @@ class SetTransformerFamily:
     """mechscope's set transformer."""
 
     def component_map(self, config: Mapping[str, Any]) -> ComponentMap:
-        """`final_norm` comes before the mean, so `pooled` is one linear map away from the logits."""
+        """`final_norm` comes before the mean, so `pooled` is one linear map away from the logits.
+
+        No token is left out of the loss, padding included: the model is trained on the whole vocabulary.
+        """
         return ComponentMap(
             kind="set",
             blocks="blocks",
@@ -36,7 +39,6 @@ class SetTransformerFamily:
             unembedding="output",
             pooled=Tap(module="pooling"),
             extra_ids={"weapon_ids": config["n_weapons"]},
-            loss_excluded_ids=(config["pad_token_id"],),
         )
 
     def load(self, folder: Path) -> nn.Module:

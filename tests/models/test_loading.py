@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from mechscope.core import BadDataError, NotFoundError, UsageError
+from mechscope.models.loading import load_pretrained, load_tokenizer, quiet
+
+
+@pytest.fixture
+def folder(bare: Callable[[str], nn.Module], tmp_path: Path) -> Path:
+    module = bare("gpt2")
+    assert isinstance(module, PreTrainedModel)
+    with quiet():
+        module.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def load(folder: Path) -> nn.Module:
+    return load_pretrained(str(folder), dtype=torch.float32)
+
+
+def test_a_hub_id_without_a_network_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(NotFoundError) as caught:
+        load_pretrained("nobody-at-all/no-such-model", dtype=torch.float32, known_names=["agreement"])
+    told = str(caught.value)
+    assert "nobody-at-all/no-such-model" in told
+    assert "the local hub cache and the hub" in told
+    assert "agreement" in told
+
+
+def test_damaged_and_incomplete_weights_are_refused(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    whole = load_file(path)
+    save_file({name: whole[name] for name in whole if "h.1.mlp" not in name}, path, metadata={"format": "pt"})
+    with pytest.raises(BadDataError, match=r"lack 'transformer\.h\.1\.mlp\.c_fc\.bias'"):
+        load(folder)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BadDataError, match="cannot be loaded"):
+        load(folder)
+    path.unlink()
+    with pytest.raises(NotFoundError, match=r"model\.safetensors"):
+        load(folder)
+
+
+def test_weights_of_another_shape_are_refused(folder: Path) -> None:
+    whole = load_file(folder / "model.safetensors")
+    whole["transformer.ln_f.weight"] = torch.ones(5)
+    save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadDataError, match="cannot be loaded"):
+        load(folder)
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return (lambda_free_touch, ("touched",))
+
+
+def lambda_free_touch(name: str) -> None:
+    raise AssertionError(f"a pickle ran code: {name}")
+
+
+def test_a_pickle_loads_only_when_it_holds_nothing_but_tensors(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    told = load(folder).get_parameter("transformer.ln_f.weight")
+    assert torch.equal(told, weights["transformer.ln_f.weight"])
+    torch.save({**weights, "more": Harmful()}, folder / "pytorch_model.bin")
+    with pytest.raises(BadDataError, match="cannot be loaded"):
+        load(folder)
+
+
+def test_architectures_without_a_language_head_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["GPT2ForSequenceClassification"]}))
+    with pytest.raises(UsageError, match="'GPT2ForSequenceClassification'"):
+        load(folder)
+
+
+def test_a_folder_without_tokenizer_files_has_no_tokenizer(folder: Path) -> None:
+    assert load_tokenizer(str(folder)) is None
+
+
+def test_the_settings_of_transformers_come_back() -> None:
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    with pytest.raises(ZeroDivisionError), quiet():
+        assert not logging.is_progress_bar_enabled()
+        raise ZeroDivisionError
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mechscope.core import LayerComponent, UsageError
+from mechscope.models import Batch, Edit, Model
+
+Bare = Callable[[str], nn.Module]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama"])
+def test_the_direct_path_is_the_change_of_the_logits_at_a_fixed_scale(name: str, bare: Bare) -> None:
+    """Slow version: add a direction to the last stream, take the final norm at its old scale, read the logits."""
+    module = bare(name)
+    model = Model.open(module)
+    batch = Batch.from_rows([[1, 2, 3]])
+    site = LayerComponent(kind="resid_post", layer=model.n_layers - 1)
+    x = model.capture(batch, [site]).values[site]
+    direction = torch.randn(1, model.d_model, generator=torch.Generator().manual_seed(0))
+    norm = module.get_submodule(str(model.component_map.final_norm))
+    head = module.get_submodule("lm_head")
+    centred = x - x.mean(-1, keepdim=True) if name != "llama" else x
+    scale = (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    with torch.no_grad():
+        moved = norm.get_parameter("weight") * (direction - (direction.mean() if name != "llama" else 0)) / scale
+        told = head(norm(x) + moved) - head(norm(x))
+    seen = model.output_directions(direction) / scale
+    torch.testing.assert_close(seen, told, rtol=1e-3, atol=1e-5)
+
+
+def test_a_set_models_directions_live_where_the_rows_are_pooled(bare: Bare) -> None:
+    model = Model.open(bare("set"))
+    batch = Batch(torch.tensor([[1, 2]]), torch.ones(1, 2, dtype=torch.int64), {"weapon_ids": torch.tensor([3])})
+    direction = torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
+
+    def add(value: Tensor, batch: Batch) -> Tensor:
+        return value + direction
+
+    moved = model.logits(batch, edits=[Edit(LayerComponent(kind="pooled"), add)])
+    torch.testing.assert_close(moved - model.logits(batch), model.output_directions(direction), rtol=1e-4, atol=1e-5)
+
+
+def test_paths_that_are_not_linear_or_do_not_fit_are_refused(bare: Bare) -> None:
+    with pytest.raises(UsageError, match=r"'cls\.predictions\.transform' is no norm"):
+        Model.open(bare("bert")).output_directions(torch.zeros(1, 32))
+    with pytest.raises(UsageError, match=r"directions of shape \(1, 7\)"):
+        Model.open(bare("gpt2")).output_directions(torch.zeros(1, 7))

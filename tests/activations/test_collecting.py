@@ -230,6 +230,8 @@ def test_a_selection_of_nothing_and_unknown_names(tmp_path: Path) -> None:
         )
     with pytest.raises(NotFoundError, match="unknown site 'resid_pots:1'"):
         collect(model, corpus, CollectSpec(sites=["resid_pots:1"]), tmp_path)
+    with pytest.raises(UsageError, match="at no site"):
+        collect(model, corpus, CollectSpec(sites=[]), tmp_path)
     with pytest.raises(UsageError, match="shard_bytes 0"):
         collect(model, corpus, CollectSpec(sites=["embed"], shard_bytes=0), tmp_path)
     with pytest.raises(UsageError, match="dtype"):

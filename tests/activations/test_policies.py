@@ -9,6 +9,7 @@ from mechscope.activations.policy import read_policy
 from mechscope.core import NotFoundError, UsageError
 from mechscope.core.kinds import TOKEN_POLICIES
 from mechscope.corpora.corpus import Corpus, Ragged
+from mechscope.testing.token_policies import check_token_policy
 
 SPECIAL = frozenset({0, 3, 7})
 Marks = Callable[[Corpus, int, int, int], bool]  # corpus, row, position in it, flat index -> marked?
@@ -49,16 +50,17 @@ def test_masks_equal_the_slow_way(name: str, options: dict[str, Any], marks: Mar
     assert mask.tolist() == slow
 
 
+NEEDED_OPTIONS: dict[str, dict[str, Any]] = {"index": {"index": 0}, "span": {"column": "is_marked"}}
+
+
 @pytest.mark.parametrize("name", TOKEN_POLICIES.names())
-def test_every_policy_takes_empty_rows_and_says_how(name: str) -> None:
-    needed: dict[str, dict[str, Any]] = {"index": {"index": 0}, "span": {"column": "x"}}
-    policy = read_policy(name, needed.get(name, {}))
-    tokens = Ragged.from_rows([[], [1, 2], [], [0], []])
-    corpus = Corpus("gaps", "text", tokens, ("a", "b", "c"))
-    if name != "span":
-        assert policy.mask(corpus, SPECIAL).shape == (3,)
-    assert policy.how in {"each", "mean"}
-    assert type(policy).parse(policy.to_json()) == policy
+def test_every_policy_keeps_the_contract(name: str) -> None:
+    check_token_policy(name, NEEDED_OPTIONS.get(name, {}))
+
+
+@pytest.mark.parametrize(("name", "options"), [(name, options) for name, options, _ in CASES if name != "span"])
+def test_options_keep_the_contract(name: str, options: dict[str, Any]) -> None:
+    check_token_policy(name, options)
 
 
 def test_last_with_only_special_tokens_marks_nothing() -> None:

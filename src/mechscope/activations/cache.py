@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechscope.activations.parts import Part, ShardFile
-from mechscope.activations.planning import ShardRange
+from mechscope.activations.planning import DTYPES, ShardRange
 from mechscope.activations.shuffling import ShuffledReader
 from mechscope.core import BadDataError, UsageError, digest_bytes, digest_of
 from mechscope.store.atomic import read_json
@@ -22,7 +22,6 @@ from mechscope.store.manifests import read_manifest
 __all__ = ["CACHE_KIND", "ActivationCache", "Shard"]
 
 CACHE_KIND = "activations"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +181,7 @@ class ActivationCache:
         parts, first = [], 0
         for part in self.parts:
             chosen = np.flatnonzero(mask[part.column("row")])
-            kept = chosen if part.kept is None else part.kept[chosen]
+            kept = chosen.astype(np.int32) if part.kept is None else part.kept[chosen]
             if len(kept):
                 parts.append(Part(part.file, first, len(kept), kept))
                 first += len(kept)

@@ -56,7 +56,7 @@ class Part:
         file: the shard's file.
         first_sample: number of the part's first sample in the cache that shows it.
         n_samples: how many it shows.
-        kept: which of the shard's samples those are, in natural order, int64 [n_samples]; None for all of them.
+        kept: which of the shard's samples those are, in natural order, int32 [n_samples]; None for all of them.
     """
 
     file: ShardFile
@@ -72,7 +72,7 @@ class Part:
     @property
     def sample_ids(self) -> np.ndarray:
         """Numbers of the shown samples in the whole cache, int64 [n_samples]."""
-        kept = np.arange(self.n_samples) if self.kept is None else self.kept
+        kept = np.arange(self.n_samples) if self.kept is None else self.kept.astype(np.int64)
         return self.file.shard.first_sample + kept
 
     @cached_property

@@ -10,13 +10,16 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import torch
 
 from mechscope.activations.batching import WINDOW_BATCHES
 from mechscope.activations.selection import Selection
 from mechscope.core import Spec
 from mechscope.corpora.corpus import Corpus
 
-__all__ = ["ShardRange", "cut_shards", "cut_windows"]
+__all__ = ["DTYPES", "ShardRange", "cut_shards", "cut_windows"]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class ShardRange(Spec):

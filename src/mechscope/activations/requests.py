@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from mechscope.activations.planning import DTYPES
 from mechscope.activations.policy import TokenPolicy, read_policy, token_offsets
 from mechscope.activations.selection import Selection
 from mechscope.core import LayerComponent, Spec, UsageError
@@ -18,7 +19,6 @@ from mechscope.models.model import Model
 __all__ = ["CollectSpec", "Request"]
 
 FORMAT_VERSION = 1
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class CollectSpec(Spec):
@@ -58,6 +58,8 @@ class Request:
     @classmethod
     def of(cls, model: Model, corpus: Corpus, spec: CollectSpec) -> Request:
         """Check the spec against model and corpus. Raises UsageError or NotFoundError."""
+        if not spec.sites:
+            raise UsageError("a collection at no site", expected="at least one site", todo="for example 'resid_post:*'")
         if spec.batch_tokens < 1 or spec.shard_bytes < 1:
             raise UsageError(
                 f"batch_tokens {spec.batch_tokens}, shard_bytes {spec.shard_bytes}",

@@ -31,9 +31,9 @@ class Weights:
     """The tensors of a dictionary. `extra` holds what only some architectures have, by name."""
 
     W_enc: Float[Tensor, "d_in n_features"]
-    b_enc: Float[Tensor, n_features]
+    b_enc: Float[Tensor, "n_features"]
     W_dec: Float[Tensor, "n_features d_in"]
-    b_dec: Float[Tensor, d_in]
+    b_dec: Float[Tensor, "d_in"]
     extra: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -51,7 +51,7 @@ class Pressure:
     l1_coefficient: float = 0.0
     aux_coefficient: float = 0.0
     k_aux: int = 0
-    dead: Bool[Tensor, n_features] | None = None
+    dead: Bool[Tensor, "n_features"] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class LossTerms:
     l1: Float[Tensor, ""]
     aux: Float[Tensor, ""]
     residual: Float[Tensor, "n d_in"]
-    fired: Int64[Tensor, m]
+    fired: Int64[Tensor, "m"]
     n_active: int
 
 
@@ -144,14 +144,25 @@ def refuse_options(spec: DictionarySpec, *, known: tuple[str, ...] = ()) -> None
 def selected_codes(
     architecture: Architecture, x: Float[Tensor, "n d_in"], spec: DictionarySpec, weights: Weights
 ) -> Codes:
-    """Codes of a batch, encoded and selected in row chunks: at most one chunk of pre-activations exists.
+    """Codes of a batch; at most one chunk of `chunk_rows` samples of pre-activations exists at a time."""
+    return encoded_in_chunks(architecture, x, spec, weights, chunk_rows(spec.n_features))
+
+
+@torch.no_grad()
+def encoded_in_chunks(
+    architecture: Architecture, x: Float[Tensor, "n d_in"], spec: DictionarySpec, weights: Weights, n_rows: int
+) -> Codes:
+    """Codes of a batch, encoded and selected `n_rows` samples at a time.
 
     b_dec is folded into the encoder's bias, so that the input is read once and not copied.
     """
-    with torch.no_grad():
-        bias = weights.b_enc
-        if spec.apply_b_dec_to_input:
-            bias = bias - weights.b_dec @ weights.W_enc
-        chunks = torch.split(x, chunk_rows(spec.n_features)) if len(x) else [x]
-        rows = weights.W_enc.t()
-        return Codes.concatenate([architecture.select(linear(c, rows, bias), spec, weights) for c in chunks])
+    bias = folded_bias(spec, weights)
+    chunks = torch.split(x, n_rows) if len(x) else [x]
+    return Codes.concatenate(
+        [architecture.select(linear(chunk, weights.W_enc.t(), bias), spec, weights) for chunk in chunks]
+    )
+
+
+def folded_bias(spec: DictionarySpec, weights: Weights) -> Float[Tensor, "n_features"]:
+    """The encoder's bias for an input from which b_dec has not been taken off."""
+    return weights.b_enc - weights.b_dec @ weights.W_enc if spec.apply_b_dec_to_input else weights.b_enc

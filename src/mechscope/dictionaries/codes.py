@@ -25,9 +25,9 @@ class Codes:
         n_features: width of the dictionary that made them.
     """
 
-    indptr: Int64[Tensor, n_plus_one]
-    features: Int32[Tensor, nnz]
-    values: Float[Tensor, nnz]
+    indptr: Int64[Tensor, "n_plus_one"]
+    features: Int32[Tensor, "nnz"]
+    values: Float[Tensor, "nnz"]
     n_features: int
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class Codes:
         """Number of entries."""
         return self.features.shape[0]
 
-    def rows(self) -> Int64[Tensor, nnz]:
+    def rows(self) -> Int64[Tensor, "nnz"]:
         """Sample index of each entry. Allocates nnz integers."""
         samples = torch.arange(len(self), device=self.indptr.device)
         return torch.repeat_interleave(samples, self.indptr.diff(), output_size=self.nnz)
@@ -49,7 +49,7 @@ class Codes:
         indptr = self.indptr[start : stop + 1] - first
         return Codes(indptr, self.features[first:last], self.values[first:last], self.n_features)
 
-    def with_values(self, values: Float[Tensor, nnz]) -> Codes:
+    def with_values(self, values: Float[Tensor, "nnz"]) -> Codes:
         """The same entries with other values."""
         return Codes(self.indptr, self.features, values, self.n_features)
 
@@ -79,7 +79,7 @@ class Codes:
         return cls(offsets(counts), features, torch.cat([part.values for part in parts]), widths.pop())
 
 
-def offsets(counts: Int64[Tensor, n]) -> Int64[Tensor, n_plus_one]:
+def offsets(counts: Int64[Tensor, "n"]) -> Int64[Tensor, "n_plus_one"]:
     """Row offsets from row lengths: a zero and the running sum."""
     indptr = counts.new_zeros(counts.shape[0] + 1)
     torch.cumsum(counts, 0, out=indptr[1:])

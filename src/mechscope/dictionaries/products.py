@@ -22,9 +22,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from mechscope.dictionaries.architecture import Weights
 from mechscope.dictionaries.codes import Codes, offsets
 
-__all__ = ["DenseReconstruction", "SparseReconstruction", "kept_dots", "sparse_times_dense"]
+__all__ = ["dense_reconstruction", "kept_dots", "sparse_reconstruction", "sparse_times_dense"]
 
 
 def sparse_times_dense(codes: Codes, dense: Float[Tensor, "n_features d"]) -> Float[Tensor, "n d"]:
@@ -42,7 +43,7 @@ def sparse_times_dense(codes: Codes, dense: Float[Tensor, "n_features d"]) -> Fl
     return product
 
 
-def kept_dots(codes: Codes, left: Float[Tensor, "n d"], right: Float[Tensor, "n_features d"]) -> Float[Tensor, nnz]:
+def kept_dots(codes: Codes, left: Float[Tensor, "n d"], right: Float[Tensor, "n_features d"]) -> Float[Tensor, "nnz"]:
     """`left[i] . right[f]` for each kept entry (i, f): nnz * d multiplications, no [n, n_features]."""
     with warnings.catch_warnings():  # torch calls its CSR tensors "beta" once a process
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
@@ -50,23 +51,55 @@ def kept_dots(codes: Codes, left: Float[Tensor, "n d"], right: Float[Tensor, "n_
         mask = torch.sparse_csr_tensor(
             codes.indptr, codes.features.long(), torch.zeros_like(codes.values), size=size, check_invariants=False
         )
-        return torch.sparse.sampled_addmm(mask, left.contiguous(), right.t(), beta=0.0).values()
+        dots: Tensor = torch.sparse.sampled_addmm(mask, left.contiguous(), right.t(), beta=0.0).values()
+    return dots
 
 
-def by_feature(codes: Codes) -> tuple[Int64[Tensor, n_features_plus_one], Int64[Tensor, nnz]]:
+def by_feature(codes: Codes) -> tuple[Int64[Tensor, "n_features_plus_one"], Int64[Tensor, "nnz"]]:
     """Offsets of each feature's entries and the stable order that brings entries together by feature."""
     order = torch.sort(codes.features, stable=True).indices
     return offsets(torch.bincount(codes.features, minlength=codes.n_features)), order
 
 
-class SparseReconstruction(torch.autograd.Function):
+def sparse_reconstruction(
+    x: Float[Tensor, "n d_in"],
+    weights: Weights,
+    codes: Codes,
+    *,
+    is_centred: bool,
+) -> tuple[Float[Tensor, "n d_in"], Float[Tensor, "nnz"]]:
     """x_hat and the kept values, differentiable in the four weights; x gets no gradient.
 
-    Arguments of `apply`: x [n d_in], W_enc [d_in n_features], b_enc, W_dec [n_features d_in], b_dec, the `Codes`
-    that the weights give on x (computed without autograd), and whether b_dec was taken off the input. Returns
-    x_hat [n d_in] and values [nnz]. Memory: O(n * d_in + nnz + n_features * d_in).
-    """
+    Memory: O(n * d_in + nnz + n_features * d_in).
 
+    Args:
+        codes: what the weights give on x, computed without autograd.
+        is_centred: whether b_dec was taken off the input.
+    """
+    outputs: tuple[Tensor, Tensor] = _Sparse.apply(  # type: ignore[no-untyped-call]
+        x, weights.W_enc, weights.b_enc, weights.W_dec, weights.b_dec, codes, is_centred
+    )
+    return outputs
+
+
+def dense_reconstruction(
+    x: Float[Tensor, "n d_in"],
+    weights: Weights,
+    dense: Float[Tensor, "n n_features"],
+    *,
+    is_centred: bool,
+) -> tuple[Float[Tensor, "n d_in"], Float[Tensor, "n n_features"]]:
+    """The same for codes that are too full to be sparse: z is taken and given back as a dense matrix.
+
+    Four dense products beside the encoder's; still without the unused gradient in x.
+    """
+    outputs: tuple[Tensor, Tensor] = _Dense.apply(  # type: ignore[no-untyped-call]
+        x, weights.W_enc, weights.b_enc, weights.W_dec, weights.b_dec, dense, is_centred
+    )
+    return outputs
+
+
+class _Sparse(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -104,12 +137,7 @@ class SparseReconstruction(torch.autograd.Function):
         return None, grad_W_enc, grad_b_enc, grad_W_dec, grad_b_dec, None, None
 
 
-class DenseReconstruction(torch.autograd.Function):
-    """The same for codes that are too full to be sparse: takes and returns z as a dense [n n_features].
-
-    Four dense products a step beside the encoder's; still without the wasted gradient in x.
-    """
-
+class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,

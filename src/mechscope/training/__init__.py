@@ -1,7 +1,22 @@
-"""Training of dictionaries: specs, sources, the loop."""
+"""Training of dictionaries: specs, sources, the loop, and what a dictionary is worth."""
 
+from mechscope.training.evaluation import Evaluation, evaluate
 from mechscope.training.loop import TrainResult, train, train_key
 from mechscope.training.sources import ArraySource, SampleSource
 from mechscope.training.specs import TrainSpec
+from mechscope.training.splice import Estimate, SpliceEvaluation, SpliceSpec, evaluate_splice
 
-__all__ = ["ArraySource", "SampleSource", "TrainResult", "TrainSpec", "train", "train_key"]
+__all__ = [
+    "ArraySource",
+    "Estimate",
+    "Evaluation",
+    "SampleSource",
+    "SpliceEvaluation",
+    "SpliceSpec",
+    "TrainResult",
+    "TrainSpec",
+    "evaluate",
+    "evaluate_splice",
+    "train",
+    "train_key",
+]

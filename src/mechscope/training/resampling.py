@@ -55,11 +55,11 @@ def resample(state: TrainState, residual: Float[Tensor, "n d_in"], spec: TrainSp
     return n_new
 
 
-def _mean_or_one(norms: Float[Tensor, m]) -> float:
+def _mean_or_one(norms: Float[Tensor, "m"]) -> float:
     return float(norms.mean()) if len(norms) else 1.0
 
 
-def _forget(state: TrainState, features: Int64[Tensor, m]) -> None:
+def _forget(state: TrainState, features: Int64[Tensor, "m"]) -> None:
     dictionary = state.dictionary
     for parameter, axis in ((dictionary.W_dec, 0), (dictionary.W_enc, 1), (dictionary.b_enc, 0)):
         for name in ("exp_avg", "exp_avg_sq"):

@@ -20,7 +20,7 @@ __all__ = ["Scaling", "estimate_scaling", "require_finite"]
 class Scaling:
     """Mean of the raw samples, float32 [d_in], and the factor that brings their total variance to 1."""
 
-    mean: Float[Tensor, d_in]
+    mean: Float[Tensor, "d_in"]
     scale: float
 
 

@@ -34,7 +34,7 @@ class TrainState:
 
     dictionary: Dictionary
     optimizer: torch.optim.Adam
-    silent_samples: Int64[Tensor, n_features]
+    silent_samples: Int64[Tensor, "n_features"]
     scale: float
     step: int = 0
     epoch: int = 0
@@ -44,11 +44,11 @@ class TrainState:
     seconds: float = 0.0
     history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in HISTORY_COLUMNS})
 
-    def dead(self, window: int) -> Bool[Tensor, n_features]:
+    def dead(self, window: int) -> Bool[Tensor, "n_features"]:
         """Features that have been silent for at least `window` samples."""
         return self.silent_samples >= window
 
-    def note_fired(self, fired: Int64[Tensor, m], n_samples: int) -> None:
+    def note_fired(self, fired: Int64[Tensor, "m"], n_samples: int) -> None:
         """Advance the counters by a batch of `n_samples` in which `fired` were active."""
         self.silent_samples.add_(n_samples).index_fill_(0, fired, 0)
         self.n_seen += n_samples

@@ -25,11 +25,12 @@ from mechscope.dictionaries.architecture import (
     LossTerms,
     Pressure,
     Weights,
+    folded_bias,
     refuse_options,
     selected_codes,
 )
 from mechscope.dictionaries.codes import Codes
-from mechscope.dictionaries.products import DenseReconstruction, SparseReconstruction
+from mechscope.dictionaries.products import dense_reconstruction, sparse_reconstruction
 from mechscope.dictionaries.specs import DictionarySpec
 
 __all__ = ["ReLU"]
@@ -66,17 +67,16 @@ class ReLU(Architecture):
         return Codes.from_dense(pre)
 
     def loss(self, x: Float[Tensor, "n d_in"], spec: DictionarySpec, weights: Weights, pressure: Pressure) -> LossTerms:
-        """Squared error and the weighted L1 term: five dense products while codes are full, one when they are sparse."""
+        """Squared error and the weighted L1 term: five dense products while codes are full, else one."""
         norms = weights.W_dec.norm(dim=1)
-        parts = (x, weights.W_enc, weights.b_enc, weights.W_dec, weights.b_dec)
         is_centred = spec.apply_b_dec_to_input
         if self._is_sparse(x, spec, weights):
             codes = selected_codes(self, x, spec, weights)
-            x_hat, values = SparseReconstruction.apply(*parts, codes, is_centred)  # type: ignore[no-untyped-call]
+            x_hat, values = sparse_reconstruction(x, weights, codes, is_centred=is_centred)
             l1, fired, n_active = (values * norms[codes.features]).sum(), codes.features.long(), codes.nnz
         else:
             z = self._dense_codes(x, spec, weights)
-            x_hat, dense = DenseReconstruction.apply(*parts, z, is_centred)  # type: ignore[no-untyped-call]
+            x_hat, dense = dense_reconstruction(x, weights, z, is_centred=is_centred)
             per_feature = torch.count_nonzero(z, dim=0)
             l1, fired, n_active = (dense @ norms).sum(), per_feature.nonzero().squeeze(1), int(per_feature.sum())
         residual, l1 = x - x_hat, l1 / len(x)
@@ -97,10 +97,7 @@ class ReLU(Architecture):
 
     def _dense_codes(self, x: Tensor, spec: DictionarySpec, weights: Weights) -> Tensor:
         with torch.no_grad():
-            bias = weights.b_enc
-            if spec.apply_b_dec_to_input:
-                bias = bias - weights.b_dec @ weights.W_enc
-            return linear(x, weights.W_enc.t(), bias).relu_()
+            return linear(x, weights.W_enc.t(), folded_bias(spec, weights)).relu_()
 
     def cfg_fields(self, spec: DictionarySpec) -> dict[str, Any]:
         """None."""

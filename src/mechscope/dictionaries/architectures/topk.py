@@ -30,7 +30,7 @@ from mechscope.dictionaries.architecture import (
     selected_codes,
 )
 from mechscope.dictionaries.codes import Codes, offsets
-from mechscope.dictionaries.products import SparseReconstruction
+from mechscope.dictionaries.products import sparse_reconstruction
 from mechscope.dictionaries.specs import DictionarySpec
 
 __all__ = ["TopK"]
@@ -69,9 +69,7 @@ class TopK(Architecture):
         """Squared error and the auxiliary term. One dense product, plus the dead share of another one."""
         norms = weights.W_dec.detach().norm(dim=1).clamp_min(SMALLEST_NORM)
         codes = self._ranked_codes(x, spec, weights, norms)
-        x_hat, values = SparseReconstruction.apply(  # type: ignore[no-untyped-call]
-            x, weights.W_enc, weights.b_enc, weights.W_dec, weights.b_dec, codes, spec.apply_b_dec_to_input
-        )
+        x_hat, values = sparse_reconstruction(x, weights, codes, is_centred=spec.apply_b_dec_to_input)
         residual = x - x_hat
         error = residual.square().sum() / len(x)
         aux = self._auxiliary(x, residual.detach(), spec, weights, pressure)
@@ -103,9 +101,7 @@ class TopK(Architecture):
         part = Weights(rows.t(), weights.b_enc[dead], weights.W_dec[dead], weights.b_dec.detach())
         narrow = spec.updated(n_features=len(dead), k=min(pressure.k_aux, len(dead)))
         codes = selected_codes(self, x, narrow, part)
-        x_hat, _ = SparseReconstruction.apply(  # type: ignore[no-untyped-call]
-            x, part.W_enc, part.b_enc, part.W_dec, part.b_dec, codes, spec.apply_b_dec_to_input
-        )
+        x_hat, _ = sparse_reconstruction(x, part, codes, is_centred=spec.apply_b_dec_to_input)
         missed: Tensor = (residual - (x_hat - part.b_dec)).square().sum()
         return missed / residual.square().sum().clamp_min(SMALLEST_NORM)
 

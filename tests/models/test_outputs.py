@@ -47,5 +47,9 @@ def test_a_set_models_directions_live_where_the_rows_are_pooled(bare: Bare) -> N
 def test_paths_that_are_not_linear_or_do_not_fit_are_refused(bare: Bare) -> None:
     with pytest.raises(UsageError, match=r"'cls\.predictions\.transform' is no norm"):
         Model.open(bare("bert")).output_directions(torch.zeros(1, 32))
+    module = bare("gpt2")
+    scaled = Model.open(module).component_map.updated(logit_scale=0.5)
+    with pytest.raises(UsageError, match="do not give its logits"):
+        Model.open(module, component_map=scaled).output_directions(torch.zeros(1, 32))
     with pytest.raises(UsageError, match=r"directions of shape \(1, 7\)"):
         Model.open(bare("gpt2")).output_directions(torch.zeros(1, 7))

@@ -34,7 +34,7 @@ class Net(nn.Module):
         self.blocks = nn.ModuleList([first, first if is_shared else Block(returns)])
         self.n_finished = 0
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Any:
         x = self.table(tokens)
         for block in self.blocks:
             try:
@@ -42,7 +42,6 @@ class Net(nn.Module):
             except Exception:
                 out = x
             x = out[0] if isinstance(out, tuple) else out["x"] if isinstance(out, dict) else out
-            assert isinstance(x, Tensor)
         self.n_finished += 1
         return x
 

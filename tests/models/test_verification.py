@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mechscope.core import LayerComponent, NotFoundError, UsageError
+from mechscope.core.kinds import FAMILIES
 from mechscope.models import Batch, ComponentMap, Model, Verification
 from mechscope.models.network import Network
-from mechscope.models.opening import family_map
 from mechscope.models.verification import verified
 
 Bare = Callable[[str], nn.Module]
@@ -160,7 +160,7 @@ def test_without_checks_only_unreachable_sites_are_refused(bare: Bare) -> None:
 def test_a_second_model_of_the_same_config_is_not_measured_again(bare: Bare) -> None:
     module = bare("llama")
     config = module.config.to_dict()  # type: ignore[union-attr,operator]
-    network = Network(module, family_map(config, "Llama"))
+    network = Network(module, FAMILIES.get("llama")().component_map(config))
     first = verified(network, config=config, should_check=True)
     calls: list[nn.Module] = []
     handle = module.register_forward_pre_hook(lambda module, args: calls.append(module))

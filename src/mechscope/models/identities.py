@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mechscope.core import LayerComponent
 from mechscope.models.component_map import Tap
-from mechscope.models.network import LOGITS, Network
+from mechscope.models.network import Network
 from mechscope.models.points import Access, block_path, direct
 from mechscope.models.projections import projection_bias, read_norm
 
@@ -144,4 +144,4 @@ def _end_identities(network: Network, values: Values, logits: Tensor) -> Iterato
         told = told if component_map.logit_scale is None else told * component_map.logit_scale
         if (cap := component_map.logit_cap) is not None:
             told = cap * torch.tanh(told / cap)
-        yield Measured("output", (site, LOGITS), relative_error(told, logits))
+        yield Measured("output", (site,), relative_error(told, logits))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
+from huggingface_hub import constants
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -43,7 +47,8 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
         BadDataError: weights that are damaged, unsafe to load, or lack a part.
     """
     with quiet(), _telling(source, known_names):
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        offline = not Path(source).is_dir() and not _can_find_hub()
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
         architecture = next(iter(config.architectures or ()), "")
         loader = next((loader for ends, loader in LOADERS if architecture.endswith(ends)), None)
         if loader is None:
@@ -53,7 +58,12 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
                 todo="open the module in Python and pass it with a map: Model.open(module, component_map=...)",
             )
         module, report = loader.from_pretrained(
-            source, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True
+            source,
+            config=config,
+            dtype=dtype,
+            trust_remote_code=False,
+            output_loading_info=True,
+            local_files_only=offline,
         )
     if missing := sorted(report["missing_keys"]):
         raise BadDataError(
@@ -72,10 +82,22 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
         return None
     with quiet():
         try:
-            found = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            offline = not folder.is_dir() and not _can_find_hub()
+            found = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
         except (OSError, ValueError, KeyError):
             return None
     return found if isinstance(found, PreTrainedTokenizerBase) else None
+
+
+def _can_find_hub() -> bool:
+    """Whether the hub's host has an address: without one, every request would be tried for half a minute."""
+    if getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

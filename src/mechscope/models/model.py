@@ -19,7 +19,7 @@ from mechscope.models.network import LOGITS, Network
 from mechscope.models.opening import Opened, open_source
 from mechscope.models.outputs import output_directions, token_strings
 from mechscope.models.verification import verified
-from mechscope.models.weights import digest_weights, require_usable_weights
+from mechscope.models.weights import digest_weights, require_finite_weights
 
 __all__ = ["Model"]
 
@@ -35,7 +35,7 @@ class Model:
     """
 
     def __init__(self, opened: Opened, *, should_verify: bool) -> None:
-        require_usable_weights(opened.module)
+        require_finite_weights(opened.module)
         self._network = Network(opened.module, opened.component_map)
         checked = verified(self._network, config=opened.config, should_check=should_verify)
         self.name = opened.name
@@ -179,8 +179,15 @@ class Model:
         directions are taken to live there and the norm is left out.
 
         Raises:
-            UsageError: a head that is not linear (BERT's), weights that cannot be read, directions of another width.
+            UsageError: a head that is not linear (BERT's), weights that cannot be read, directions of another width,
+                or a model whose final norm and unembedding were measured not to give its logits.
         """
+        if broken := [check for check in self.verification.checks if check.name == "output" and not check.passed]:
+            raise UsageError(
+                f"final norm and unembedding of {self.name} do not give its logits (relative error {broken[0].error})",
+                expected="a component map whose last steps hold",
+                todo="correct 'final_norm', 'unembedding', 'logit_scale' or 'logit_cap' in the component map",
+            )
         return output_directions(self.module, self.component_map, directions)
 
     @torch.no_grad()

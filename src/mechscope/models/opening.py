@@ -15,8 +15,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mechscope.core import BadDataError, NotFoundError, Spec, UsageError, read_mapping, unknown_name
 from mechscope.core.kinds import FAMILIES
 from mechscope.models.component_map import ComponentMap
+from mechscope.models.discovery import discover_map
 from mechscope.models.family import LoadingFamily
 from mechscope.models.loading import load_pretrained, load_tokenizer
+from mechscope.models.weights import require_values
 
 __all__ = ["Opened", "open_source", "shipped_models"]
 
@@ -72,18 +74,11 @@ def open_source(
 
 
 def _open_module(module: nn.Module, component_map: ComponentMap | None, device: torch.device) -> Opened:
+    require_values(module)
     config = _own_config(module)
-    if component_map is None and config is None:
-        raise UsageError(
-            f"a {type(module).__name__} without a component map",
-            expected="component_map=ComponentMap(blocks=..., ...), or a model whose config names its family",
-            todo="pass a map; its fields are paths of modules inside yours",
-        )
-    if any(tensor.is_meta for tensor in module.parameters()):
-        device = torch.device("meta")  # refused later, with the name of the parameter
-    found = component_map or family_map(config or {}, type(module).__name__)
+    found, notes = (component_map, ()) if component_map else _find_map(module, config)
     _require_same_heads(found, config)
-    return Opened(type(module).__name__, module.to(device).eval(), found)
+    return Opened(type(module).__name__, module.to(device).eval(), found, notes=notes)
 
 
 def _open_pretrained(
@@ -91,24 +86,28 @@ def _open_pretrained(
 ) -> Opened:
     module = load_pretrained(source, dtype=dtype, known_names=shipped_models())
     config = _own_config(module) or {}
-    found = component_map or family_map(config, type(module).__name__)
+    found, notes = (component_map, ()) if component_map else _find_map(module, config)
     _require_same_heads(found, config)
     tokenizer = load_tokenizer(source)
-    notes = () if tokenizer else (f"{name} has no tokenizer: text cannot be given to it, token ids can",)
+    if tokenizer is None:
+        notes = (*notes, f"{name} has no tokenizer: text cannot be given to it, token ids can")
     return Opened(name, module.to(device).eval(), found, config, tokenizer, notes=notes)
 
 
-def family_map(config: Mapping[str, Any], type_name: str) -> ComponentMap:
-    """The map of the family that a config names. Raises UsageError for a family without a file."""
-    model_type = str(config.get("model_type", ""))
-    if model_type not in FAMILIES.names():
-        raise UsageError(
-            f"{type_name} is of the family {model_type!r}, which has no component map",
-            expected=f"one of: {', '.join(FAMILIES.names())}",
-            todo="pass component_map=ComponentMap(blocks=..., attention=..., ...) with the paths in this model",
-        )
-    found: ComponentMap = FAMILIES.get(model_type)().component_map(config)
-    return found
+def _find_map(module: nn.Module, config: Mapping[str, Any] | None) -> tuple[ComponentMap, tuple[str, ...]]:
+    """The map of the family that a config names, or else what the structure suggests; with a note in that case."""
+    model_type = str((config or {}).get("model_type", ""))
+    if config is not None and model_type in FAMILIES.names():
+        found: ComponentMap = FAMILIES.get(model_type)().component_map(config)
+        return found, ()
+    if config is not None and isinstance(module, PreTrainedModel):
+        note = f"no map is written for the family {model_type!r}: its parts were found by their structure"
+        return discover_map(module, config), (note,)
+    raise UsageError(
+        f"a {type(module).__name__} without a component map",
+        expected=f"a map, or a model whose config names its family (one of: {', '.join(FAMILIES.names())})",
+        todo="pass component_map=ComponentMap(blocks=..., attention=..., ...); its fields are paths in the module",
+    )
 
 
 def _folder_of(source: str | Path) -> Path | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mechscope.core import BadDataError
 
-__all__ = ["digest_weights", "require_usable_weights"]
+__all__ = ["digest_weights", "require_finite_weights", "require_values"]
 
 
 def digest_weights(module: nn.Module) -> str:
@@ -23,12 +23,8 @@ def digest_weights(module: nn.Module) -> str:
     return state.hexdigest()
 
 
-def require_usable_weights(module: nn.Module) -> None:
-    """Refuse weights on the meta device, and weights with NaN or infinite values. One pass over them.
-
-    Raises:
-        BadDataError: naming the first such parameter.
-    """
+def require_values(module: nn.Module) -> None:
+    """Refuse weights on the meta device. Raises BadDataError, naming the first such parameter."""
     for name, tensor in _tensors(module):
         if tensor.is_meta:
             raise BadDataError(
@@ -36,14 +32,23 @@ def require_usable_weights(module: nn.Module) -> None:
                 expected="weights in memory",
                 todo="load the weights (from_pretrained, or to_empty and load_state_dict) before opening the model",
             )
-        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor.sum(dtype=torch.float32))):
-            n_bad = int((~torch.isfinite(tensor)).sum())
-            if n_bad:
-                raise BadDataError(
-                    f"{name} has {n_bad} NaN or infinite values of {tensor.numel()}",
-                    expected="finite weights",
-                    todo="the checkpoint is damaged or the training diverged: use another one",
-                )
+
+
+def require_finite_weights(module: nn.Module) -> None:
+    """Refuse weights with NaN or infinite values. One pass over them.
+
+    Raises:
+        BadDataError: naming the first such parameter.
+    """
+    for name, tensor in _tensors(module):
+        if not tensor.dtype.is_floating_point or bool(torch.isfinite(tensor.sum(dtype=torch.float32))):
+            continue
+        if n_bad := int((~torch.isfinite(tensor)).sum()):  # a finite tensor may still overflow in its sum
+            raise BadDataError(
+                f"{name} has {n_bad} NaN or infinite values of {tensor.numel()}",
+                expected="finite weights",
+                todo="the checkpoint is damaged or the training diverged: use another one",
+            )
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,109 @@
+"""A component map from the structure alone, for families without a file.
+
+    blocks            the longest list of modules of one class
+    attention, MLP    the children of a block whose names or classes say so
+    projections       the last linear map in each that ends at the width of the stream
+    final norm        the norm beside the blocks
+    embeddings, head  as transformers' own accessors give them
+
+Nothing tells from outside whether blocks are parallel, so `resid_mid` is left out. What was found is then measured
+like any other map: where a family scales, norms or adds the residual inside a sublayer, the sites that it touches are
+refused, and the others stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from mechscope.core import UsageError
+from mechscope.models.component_map import ComponentMap
+from mechscope.models.projections import projection_matrix, read_norm
+
+__all__ = ["discover_map"]
+
+ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+MLP = re.compile(r"mlp|ffn|feed_?forward", re.IGNORECASE)
+NORM = re.compile(r"norm|ln", re.IGNORECASE)
+HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
+
+
+def discover_map(module: PreTrainedModel, config: Mapping[str, Any]) -> ComponentMap:
+    """The map that the structure suggests.
+
+    Raises:
+        UsageError: no list of blocks, or no token embedding, can be made out.
+    """
+    names = {part: name for name, part in module.named_modules()}
+    blocks = max(_block_lists(module), key=lambda name: len(module.get_submodule(name)._modules), default=None)
+    embedding = names.get(module.get_input_embeddings())
+    if blocks is None or embedding is None:
+        raise UsageError(
+            f"no {'list of blocks' if blocks is None else 'token embedding'} to be made out in {type(module).__name__}",
+            expected="a model with a ModuleList of equal blocks and a token embedding",
+            todo="pass component_map=ComponentMap(blocks=..., attention=..., ...) with the paths in this model",
+        )
+    block = module.get_submodule(f"{blocks}.0")
+    width = int(module.get_input_embeddings().weight.shape[1])
+    attention, mlp = _child(block, ATTENTION), _child(block, MLP)
+    head = module.get_output_embeddings()
+    return ComponentMap(
+        kind="masked_lm" if "MaskedLM" in type(module).__name__ else "causal_lm",
+        blocks=blocks,
+        embedding=embedding,
+        n_heads=_number(config, HEADS),
+        attention=attention,
+        attention_projection=_projection(block, attention, width),
+        mlp=mlp,
+        mlp_projection=_projection(block, mlp, width),
+        final_norm=_final_norm(module, blocks),
+        unembedding=None if head is None else names.get(head),
+        parallel_blocks=True,
+        logit_scale=config.get("logit_scale"),
+        logit_cap=config.get("final_logit_softcapping"),
+        max_positions=_number(config, POSITIONS),
+    )
+
+
+def _block_lists(module: nn.Module) -> Iterator[str]:
+    for name, part in module.named_modules():
+        if isinstance(part, nn.ModuleList) and len(part) and len({type(child) for child in part}) == 1:
+            yield name
+
+
+def _child(block: nn.Module, wanted: re.Pattern[str]) -> str | None:
+    for name, child in block.named_children():
+        looks = wanted.search(name) or wanted.search(type(child).__name__)
+        if looks and not NORM.search(name.replace("self_attn", "")) and any(child.children()):
+            return name
+    return None
+
+
+def _projection(block: nn.Module, sublayer: str | None, width: int) -> str | None:
+    if sublayer is None:
+        return None
+    found = None
+    for name, part in block.get_submodule(sublayer).named_modules():
+        try:
+            ends_at_stream = projection_matrix(part).shape[1] == width
+        except UsageError:
+            continue
+        found = f"{sublayer}.{name}" if ends_at_stream else found
+    return found
+
+
+def _final_norm(module: nn.Module, blocks: str) -> str | None:
+    parent = blocks.rpartition(".")[0]
+    named = module.get_submodule(parent).named_children() if parent else module.named_children()
+    found = [name for name, child in named if NORM.search(name) and read_norm(child) is not None]
+    return f"{parent}.{found[-1]}".lstrip(".") if found else None
+
+
+def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    values = (config.get(name) for name in names)
+    return next((value for value in values if isinstance(value, int) and value > 0), None)

@@ -10,7 +10,6 @@ For each document, in the order given:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -18,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 
 from mechscope.core import SILENT, BadDataError, Progress, Spec, UsageError, numpy_generator
 from mechscope.corpora.corpus import Column, Corpus, Ragged
-from mechscope.corpora.documents import Document, split_of
+from mechscope.corpora.documents import Document
+from mechscope.corpora.splits import split_rows
 from mechscope.corpora.tokenizers import shown_vocabulary, special_affixes
 
 __all__ = ["BlockSpec", "block_rows", "text_corpus"]
@@ -26,7 +26,9 @@ __all__ = ["BlockSpec", "block_rows", "text_corpus"]
 ROW_COLUMNS = {
     "document": Column(level="row", role="document", description="the text that the block was cut from"),
     "block": Column(level="row", description="number of the block in its document, from 0"),
-    "split": Column(level="row", role="split", description="train, valid or test, drawn for each document group"),
+    "split": Column(
+        level="row", role="split", description="train, valid or test; facts.split_unit says what was drawn"
+    ),
 }
 SPECIAL_MARK = "special"
 
@@ -40,6 +42,7 @@ class BlockSpec(Spec):
         n_rows: stop after so many rows; None takes every document.
         seed: root of the draw of blocks.
         split_seed: root of the split.
+        may_split_documents: where documents are too few to hold any out, hold out runs of blocks instead.
     """
 
     block_length: int = Field(default=128, ge=4)
@@ -47,6 +50,7 @@ class BlockSpec(Spec):
     n_rows: int | None = Field(default=None, ge=1)
     seed: int = 0
     split_seed: int = 0
+    may_split_documents: bool = False
 
 
 def text_corpus(
@@ -83,16 +87,17 @@ def text_corpus(
             task.advance(note=f"{len(rows.ids):,} rows")
             if rows.is_full:
                 break
+    row_columns = rows.row_columns([name for name, column in columns.items() if column.level == "row"])
     return Corpus(
         name=name,
         kind="text",
         tokens=Ragged.from_rows(rows.ids),
         vocabulary=shown_vocabulary(tokenizer),
-        row_columns=rows.row_columns([name for name, column in columns.items() if column.level == "row"]),
+        row_columns=row_columns,
         token_columns=rows.token_columns(),
         columns={**ROW_COLUMNS, **columns},
         pad_id=tokenizer.pad_token_id,
-        facts={**facts, **rows.counts},
+        facts={**facts, **rows.counts, "is_cut_at_n_rows": rows.is_full, "split_unit": rows.split_unit},
     )
 
 
@@ -129,6 +134,7 @@ class _Rows:
         self.mark_rows: dict[str, list[np.ndarray]] = {mark: [] for mark in marks}
         self.facts: list[tuple[Document, int]] = []
         self.seen: set[str] = set()
+        self.split_unit = "document"
         self.counts: dict[str, object] = {"n_documents": 0, "n_documents_without_tokens": 0, "n_blocks_left_out": 0}
 
     @property
@@ -154,11 +160,17 @@ class _Rows:
                 self.mark_rows[mark].append(self._padded(values[piece]))
 
     def row_columns(self, names: list[str]) -> dict[str, np.ndarray]:
-        group = {doc.name: split_of(doc.group or doc.name, seed=self.spec.split_seed) for doc, _ in self.facts}
+        groups = [document.group or document.name for document, _ in self.facts]
+        split, self.split_unit = split_rows(
+            groups,
+            [block for _, block in self.facts],
+            seed=self.spec.split_seed,
+            may_split_documents=self.spec.may_split_documents,
+        )
         columns = {
             "document": np.array([document.name for document, _ in self.facts], dtype=object),
             "block": np.array([block for _, block in self.facts], dtype=np.int32),
-            "split": np.array([group[document.name] for document, _ in self.facts], dtype=object),
+            "split": split,
         }
         for name in names:
             columns[name] = np.array([document.facts[name] for document, _ in self.facts], dtype=object)
@@ -183,9 +195,9 @@ class _Rows:
         return {mark: by_character[mark][at] for mark in self.marks}
 
     def _padded(self, values: np.ndarray) -> np.ndarray:
-        blank: Any = SPECIAL_MARK if values.dtype.kind == "U" else values.dtype.type(0)
-        ends = [np.full(len(affix), blank, dtype=values.dtype) for affix in (self.prefix, self.suffix)]
-        return np.concatenate([ends[0], values, ends[1]])
+        is_text = values.dtype.kind == "U"
+        blank = np.array([SPECIAL_MARK]) if is_text else np.zeros(1, dtype=values.dtype)
+        return np.concatenate([np.repeat(blank, len(self.prefix)), values, np.repeat(blank, len(self.suffix))])
 
     def _refuse_twin(self, document: Document) -> None:
         if document.name in self.seen:

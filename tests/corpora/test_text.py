@@ -1,0 +1,111 @@
+"""Text files as a corpus: what is read, what is refused and how that is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mechscope.core import BadDataError, NotFoundError, UsageError
+from mechscope.corpora import CorpusSpec
+from mechscope.corpora.sources.text import TextSource
+from mechscope.corpora.text_files import find_files, read_documents
+from mechscope.testing.corpus_sources import check_corpus_source
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    folder = tmp_path / "library"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.txt").write_text("The first file.\n" * 40)
+    (folder / "b.md").write_text("# The second file\n")
+    (folder / "deep" / "c.py").write_text("def third():\n    return 3\n")
+    lines = [{"text": f"line {i}", "other": 1} for i in range(3)]
+    (folder / "d.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    (folder / ".hidden.txt").write_text("not read")
+    (folder / "empty.txt").write_text("")
+    return folder
+
+
+def source(*paths: Path | str, **options: object) -> TextSource:
+    return TextSource.parse({"paths": [str(path) for path in paths], "tokenizer": "pydocs", **options})
+
+
+def test_the_contract_of_a_source_holds(library: Path, tmp_path: Path) -> None:
+    check_corpus_source("text", {"paths": [str(library)], "tokenizer": "pydocs"}, tmp_path / "scratch")
+
+
+def test_a_folder_gives_its_text_files_and_counts_what_it_passes_over(library: Path) -> None:
+    corpus = source(library, block_length=32).build()
+    names = {name.removeprefix(f"{library.as_posix()}/") for name in corpus.column("document")}
+    assert names == {"a.txt", "b.md", "deep/c.py", "d.jsonl:1", "d.jsonl:2", "d.jsonl:3"}
+    counts = {key: corpus.facts[key] for key in ("n_files", "n_files_of_other_kinds", "n_hidden_files")}
+    assert counts == {"n_files": 5, "n_files_of_other_kinds": 1, "n_hidden_files": 1}
+    assert corpus.facts["n_documents_without_tokens"] == 1
+    row = int((corpus.column("file") == (library / "b.md").as_posix()).argmax())
+    assert "".join(corpus.vocabulary[i] for i in corpus.tokens[row][1:]) == "# The second file\n"
+
+
+def test_globs_named_files_and_doubles(library: Path) -> None:
+    found = find_files([f"{library}/*.txt", str(library / "a.txt"), str(library / "picture.png")])
+    assert [file.name for file in found.files] == ["a.txt", "empty.txt", "picture.png"]
+    assert [file.name for file in find_files([f"{library}/**/*.py"]).files] == ["c.py"]
+
+
+def test_the_key_changes_with_the_files(library: Path) -> None:
+    spec = CorpusSpec(source="text", options={"paths": [str(library)], "tokenizer": "pydocs"})
+    before = spec.key
+    (library / "b.md").write_text("# Changed\n")
+    assert spec.key != before
+
+
+def test_missing_paths_offer_the_nearest_name(library: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no file or folder .*b\.mdd(.|\n)*did you mean .*b\.md\?"):
+        source(library / "b.mdd").build()
+    with pytest.raises(NotFoundError, match="glob"):
+        source(f"{library}/*.rst").build()
+    with pytest.raises(NotFoundError, match="no tokenizer"):
+        source(library, tokenizer="./nowhere").build()
+
+
+def test_nothing_to_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"x")
+    with pytest.raises(BadDataError, match="1 files of other kinds"):
+        source(tmp_path).build()
+    with pytest.raises(UsageError, match="paths"):
+        source()
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(BadDataError, match="0 rows"):
+        source(tmp_path).build()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"good \xff bad", r"bad.txt, offset 5: byte 0xff is not UTF-8"),
+        (b"\xef\xbb\xbfgood \xff bad", r"bad.txt, offset 8: byte 0xff"),
+        (b"zero \0", r"bad.txt, offset 5: a NUL byte"),
+        (b"cut \xe2\x82", r"bad.txt, offset 4"),
+    ],
+)
+def test_undecodable_bytes_name_file_and_offset(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "bad.txt").write_bytes(data)
+    with pytest.raises(BadDataError, match=message):
+        source(tmp_path / "bad.txt").build()
+
+
+def test_a_byte_order_mark_is_left_out_and_line_ends_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo")
+    assert [document.text for document in read_documents(tmp_path / "a.txt")] == ["one\r\ntwo"]
+
+
+def test_bad_lines_name_file_and_line(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "fine"}\n{"body": "no text"}\n')
+    with pytest.raises(BadDataError, match=r"rows.jsonl:2 has keys body"):
+        list(read_documents(file))
+    file.write_text('{"text": ')
+    with pytest.raises(BadDataError, match=r"rows.jsonl:1 is not JSON"):
+        list(read_documents(file))

@@ -24,7 +24,17 @@ __all__ = ["FeatureBlock", "FeatureStore"]
 
 BLOCK_NONZEROS = 2_000_000
 OPEN_ROWS_MAX = 256
-SCALARS = ("count", "sum", "sum_squares", "minimum", "maximum", "effective_maximum", "median", "top_samples", "top_values")
+SCALARS = (
+    "count",
+    "sum",
+    "sum_squares",
+    "minimum",
+    "maximum",
+    "effective_maximum",
+    "median",
+    "top_samples",
+    "top_values",
+)
 
 
 @dataclass(frozen=True)
@@ -161,9 +171,14 @@ class FeatureStore:
                 samples, values = file.read("samples", start, stop), file.read("values", start, stop)
                 yield FeatureBlock(base + low, indptr[low : high + 1] - start, samples, values)
 
-    def segments(self) -> Iterator[tuple[int, CompressedRows]]:
-        """All samples in order, one stored segment at a time: (first sample, rows)."""
+    def segments(self, *, holding: np.ndarray | None = None) -> Iterator[tuple[int, CompressedRows]]:
+        """All samples in order, one stored segment at a time: (first sample, rows).
+
+        With `holding` (ascending sample ids) only the segments that hold at least one of them.
+        """
         for at, segment in enumerate(self._segments):
+            if holding is not None and np.diff(np.searchsorted(holding, [segment.first, segment.end]))[0] == 0:
+                continue
             rows = self._row_file(at)
             yield segment.first, CompressedRows(rows.read("indptr"), rows.read("features"), rows.read("values"))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from mechscope.core import BadDataError, UsageError
+from mechscope.core import BadDataError, NotFoundError, UsageError
+from mechscope.corpora.corpus import Corpus
 from mechscope.corpora.domains.agreement import (
+    PROBING_TASKS,
     UNK_ID,
     WORDS,
     AgreementTaskSpec,
@@ -13,9 +16,11 @@ from mechscope.corpora.domains.agreement import (
     encode_words,
     make_tokenizer,
     minimal_pairs,
+    probing_samples,
 )
 from mechscope.corpora.domains.agreement import lexicon as words
 from mechscope.corpora.domains.agreement.lexicon import HeldOut
+from mechscope.corpora.sources.agreement import AgreementSource
 
 NUMBER_OF = {
     form: number for noun in words.ALL_NOUNS for form, number in ((noun.singular, "singular"), (noun.plural, "plural"))
@@ -77,3 +82,37 @@ def test_the_tokenizer_splits_at_spaces_and_knows_every_word() -> None:
 def test_an_unknown_word_is_refused_by_the_word_list() -> None:
     with pytest.raises(BadDataError, match="xylophone"):
         encode_words(["the", "xylophone"])
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return AgreementSource(n_rows=400, seed=6).build()
+
+
+@pytest.mark.parametrize("name", sorted(PROBING_TASKS))
+def test_probing_samples_are_where_their_columns_say(corpus: Corpus, name: str) -> None:
+    samples = probing_samples(corpus, name)
+    values = corpus.column(PROBING_TASKS[name].column)
+    for row, pos, label, token_id in zip(samples.row, samples.pos, samples.label, samples.token_id, strict=True):
+        assert str(values[corpus.tokens.indptr[row] + pos]) == label
+        assert corpus.tokens[row][pos] == token_id
+    assert np.array_equal(samples.document, corpus.column("document")[samples.row])
+    assert len(set(samples.label)) >= 2
+    assert "none" not in samples.label
+    assert (samples.split == "test").sum() > 20
+
+
+@pytest.mark.parametrize("name", sorted(PROBING_TASKS))
+def test_no_probing_label_is_read_off_the_token(corpus: Corpus, name: str) -> None:
+    """The commonest label of each token type leaves a clear share of the positions wrong."""
+    samples = probing_samples(corpus, name)
+    n_best = sum(
+        np.unique(samples.label[samples.token_id == token], return_counts=True)[1].max()
+        for token in np.unique(samples.token_id)
+    )
+    assert n_best / len(samples.label) < 0.9
+
+
+def test_an_unknown_probing_task_is_named_with_the_nearest(corpus: Corpus) -> None:
+    with pytest.raises(NotFoundError, match="sentiment"):
+        probing_samples(corpus, "sentimant")

@@ -39,7 +39,7 @@ ROW_COLUMNS: dict[str, Column] = {
         description="casual or formal: goes with sentiment (75 % of positive texts are casual, 25 % of the others) and "
         "changes only degree words and full stops",
     ),
-    "n_names": Column(level="row", role="nuisance", description="name pairs that the text may use, 0 to 2"),
+    "n_names": Column(level="row", role="nuisance", description="name pairs that the text may use, 0 to 3"),
     "template": Column(level="row", description="shape of the first clause: its distractors / its predicate"),
     "split": Column(level="row", role="split", description="train, valid or test, drawn for each text"),
     "document": Column(level="row", role="document", description="one text, one document"),

@@ -3,6 +3,12 @@
 from mechscope.corpora.domains.agreement.concepts import CONCEPTS, Concept, concept_columns
 from mechscope.corpora.domains.agreement.grammar import MAX_TOKENS, Dice, Plan, Subject, write_subject, write_text
 from mechscope.corpora.domains.agreement.lexicon import WORDS, Noun
+from mechscope.corpora.domains.agreement.probing import (
+    PROBING_TASKS,
+    ProbingSamples,
+    ProbingTask,
+    probing_samples,
+)
 from mechscope.corpora.domains.agreement.tasks import (
     AgreementItem,
     AgreementTaskSpec,
@@ -27,6 +33,7 @@ __all__ = [
     "EOS_ID",
     "MAX_TOKENS",
     "PAD_ID",
+    "PROBING_TASKS",
     "TRUTH_COLUMNS",
     "UNK_ID",
     "WORDS",
@@ -38,6 +45,8 @@ __all__ = [
     "MinimalPair",
     "Noun",
     "Plan",
+    "ProbingSamples",
+    "ProbingTask",
     "Subject",
     "Truth",
     "agreement_items",
@@ -45,6 +54,7 @@ __all__ = [
     "encode_words",
     "make_tokenizer",
     "minimal_pairs",
+    "probing_samples",
     "write_subject",
     "write_text",
 ]

@@ -71,7 +71,7 @@ class Plan:
     def draw(cls, dice: Dice) -> Plan:
         """A random plan."""
         sentiment = dice.draw(words.SENTIMENTS, (0.4, 0.4, 0.2))
-        n_names = dice.draw((0, 1, 2), (0.35, 0.40, 0.25))
+        n_names = dice.draw((0, 1, 2, 3), (0.30, 0.20, 0.30, 0.20))
         given = dice.rng.permutation(len(words.GIVEN_NAMES))[:n_names]
         surnames = dice.rng.permutation(len(words.SURNAMES))[:n_names]
         return cls(

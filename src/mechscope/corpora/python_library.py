@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import pydoc_data.topics
 import sysconfig
 import tokenize
@@ -57,11 +58,7 @@ def library_files(folder: Path | None = None) -> list[LibraryFile]:
         folder: where to look; by default the running Python's own standard library.
     """
     root = Path(sysconfig.get_paths()["stdlib"]) if folder is None else folder
-    found = [
-        LibraryFile(_module_name(path.relative_to(root)), path)
-        for path in root.rglob("*.py")
-        if not _is_left_out(path.relative_to(root))
-    ]
+    found = [LibraryFile(_module_name(path.relative_to(root)), path) for path in _kept_files(root)]
     if not found:
         raise BadDataError(
             f"{root} holds no .py files",
@@ -107,8 +104,12 @@ def _module_name(path: Path) -> str:
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
-def _is_left_out(path: Path) -> bool:
-    return bool(LEFT_OUT_FOLDERS & set(path.parts)) or path.parts[0].startswith(LEFT_OUT_STARTS)
+def _kept_files(root: Path) -> Iterator[Path]:
+    # Prunes as it goes: site-packages can be a hundred times larger than the library.
+    for folder, folders, names in os.walk(root):
+        left_out = LEFT_OUT_STARTS if Path(folder) == root else ()
+        folders[:] = [name for name in folders if name not in LEFT_OUT_FOLDERS and not name.startswith(left_out)]
+        yield from (Path(folder, name) for name in names if name.endswith(".py") and not name.startswith(left_out))
 
 
 def _has_docstrings_apart(module: str) -> bool:

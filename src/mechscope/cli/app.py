@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from mechscope import __version__
 from mechscope.cli.commands import activations, demo, explore, features, init, listing, sae, subjects
 from mechscope.cli.output import print_error
-from mechscope.core import MechscopeError, UsageError
+from mechscope.core import UsageError, UserError
 
 __all__ = ["app", "main"]
 
@@ -50,21 +49,16 @@ def main() -> None:
     """Run the command line. Errors that the user can fix are shown without a traceback."""
     as_json = "--json" in sys.argv[1:]
     try:
-        code = app(standalone_mode=False)
-    except MechscopeError as error:
-        if not hasattr(error, "seen") and not as_json:
-            raise
+        app()
+    except UserError as error:
         print_error(error, as_json=as_json)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        if as_json:
-            message = error.format_message()
-            usage = UsageError(message, expected="a call as `mechscope --help` shows it", todo="correct the call")
-            print_error(usage, as_json=True)
-        else:
-            error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         sys.stderr.write("stopped; finished parts are kept, and the same command goes on from there\n")
         sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)
+    except SystemExit as done:
+        if as_json and done.code == UsageError.exit_code:
+            call = " ".join(sys.argv[1:])
+            error = UsageError(f"the call is off: {call}", expected="see stderr", todo="correct it as --help shows")
+            print_error(error, as_json=True)
+        raise

@@ -1,0 +1,1 @@
+"""The one service layer: what every face calls."""

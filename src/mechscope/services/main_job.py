@@ -1,0 +1,167 @@
+"""The main job: a model and a corpus to a dictionary, its feature store and its evaluation. Every step is cached.
+
+    open and verify the model -> corpus -> collect -> train -> evaluate -> build
+
+Each step names its folder by the digest of what it is made from, so that a second call reuses it and an interrupted
+one goes on where it stopped. Training sees the rows of the "train" split alone; evaluation sees none of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mechscope.activations import ActivationCache, CollectSpec, collect
+from mechscope.core import SILENT, Progress, Spec, UsageError, numpy_generator
+from mechscope.corpora import Corpus, CorpusSpec, make_corpus
+from mechscope.features import FeatureInputs, build_features, store_key
+from mechscope.models import Model
+from mechscope.store import artifact_folder
+from mechscope.training import (
+    Evaluation,
+    SpliceEvaluation,
+    TrainResult,
+    TrainSpec,
+    evaluate,
+    evaluate_splice,
+    train,
+    train_key,
+)
+from mechscope.workspace import SubjectEntry, Workspace
+
+__all__ = ["MainJob", "MainJobSpec", "Materials", "held_out_rows", "open_materials", "run_main_job", "train_rows"]
+
+
+class MainJobSpec(Spec):
+    """Everything that decides the result of the main job.
+
+    subject: the name that the workspace gives to the bundle.
+    model: a shipped subject's name, a folder or a hub id.
+    site: one site selector.
+    corpus: what to read.
+    token_policy, policy_options, dtype: of the collection.
+    train: of the dictionary.
+    evaluation_rows: held-out rows on which the reconstruction is spliced into the model.
+    """
+
+    subject: str
+    model: str
+    site: str
+    corpus: CorpusSpec
+    token_policy: str = "all"
+    policy_options: dict[str, Any] = {}
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    train: TrainSpec
+    evaluation_rows: int = 256
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Materials:
+    """The opened model and corpus."""
+
+    model: Model
+    corpus: Corpus
+    corpus_folder: Path
+
+
+@dataclass
+class MainJob:
+    """Everything the main job made, opened."""
+
+    spec: MainJobSpec
+    materials: Materials
+    cache: ActivationCache
+    trained: TrainResult
+    evaluation: Evaluation
+    splice: SpliceEvaluation | None
+    inputs: FeatureInputs
+    entry: SubjectEntry
+    steps_seconds: dict[str, float] = field(default_factory=dict)
+
+
+def open_materials(workspace: Workspace, spec: MainJobSpec, progress: Progress = SILENT) -> Materials:
+    """Open and verify the model; make or reuse the corpus."""
+    model = Model.open(spec.model)
+    corpus, folder = make_corpus(spec.corpus, workspace.corpora, progress=progress)
+    return Materials(model, corpus, folder)
+
+
+def train_rows(corpus: Corpus) -> np.ndarray:
+    """Rows that training may see: the "train" split, or every row when the corpus has no split."""
+    splits = corpus.names_with_role("split", "row")
+    return corpus.column(splits[0]).astype(str) == "train" if splits else np.ones(corpus.n_rows, dtype=bool)
+
+
+def held_out_rows(corpus: Corpus) -> np.ndarray:
+    """Rows of the "test" split. Raises UsageError when the corpus has no split."""
+    splits = corpus.names_with_role("split", "row")
+    if not splits:
+        raise UsageError(
+            f"corpus {corpus.name!r} has no split column",
+            expected="a row column with role 'split' and values train, valid, test",
+            todo="make the corpus with a source that splits by document",
+        )
+    rows: np.ndarray = corpus.column(splits[0]).astype(str) == "test"
+    return rows
+
+
+def run_main_job(workspace: Workspace, spec: MainJobSpec, materials: Materials, progress: Progress = SILENT) -> MainJob:
+    """Run every step that is not there yet, and name the result in the workspace."""
+    model, corpus = materials.model, materials.corpus
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "collect"):
+        asked = CollectSpec(
+            sites=[spec.site], token_policy=spec.token_policy, policy_options=spec.policy_options, dtype=spec.dtype
+        )
+        (cache,) = collect(model, corpus, asked, workspace.activations, progress).values()
+    with _timed(seconds, "train"):
+        source = cache.restricted(train_rows(corpus))
+        folder = artifact_folder(workspace.dictionaries, train_key(source, spec.train))
+        trained = train(source, spec.train, folder, progress)
+    with _timed(seconds, "evaluate"):
+        held_out = held_out_rows(corpus)
+        evaluation = evaluate(trained.dictionary, cache.restricted(held_out), progress=progress)
+        splice = _splice(spec, materials, held_out, trained, progress)
+    with _timed(seconds, "build"):
+        key = store_key(cache, corpus, trained.dictionary, model=model)
+        folder = artifact_folder(workspace.stores, key)
+        build_features(cache, corpus, trained.dictionary, folder, model=model, progress=progress).close()
+    entry = SubjectEntry(
+        model=spec.model,
+        site=spec.site,
+        corpus=workspace.relative(materials.corpus_folder),
+        activations=workspace.relative(cache.folder),
+        dictionary=workspace.relative(trained.folder),
+        store=workspace.relative(folder),
+    )
+    workspace.set_subject(spec.subject, entry)
+    inputs = FeatureInputs.open(folder, corpus, trained.dictionary, model=model, cache=cache)
+    return MainJob(spec, materials, cache, trained, evaluation, splice, inputs, entry, seconds)
+
+
+def _splice(
+    spec: MainJobSpec, materials: Materials, held_out: np.ndarray, trained: TrainResult, progress: Progress
+) -> SpliceEvaluation | None:
+    model = materials.model
+    if model.kind not in {"causal_lm", "set"}:
+        progress.say(f"loss recovered is not measured: a model of kind {model.kind!r} has no such loss")
+        return None
+    rows = np.flatnonzero(held_out)
+    if len(rows) > spec.evaluation_rows:
+        rows = np.sort(numpy_generator(spec.seed, "splice rows").choice(rows, spec.evaluation_rows, replace=False))
+    (site,) = model.parse_sites(spec.site)
+    return evaluate_splice(trained.dictionary, model, corpus=materials.corpus, rows=rows, site=site, progress=progress)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start

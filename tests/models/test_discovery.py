@@ -20,6 +20,8 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
 )
 
 from mechscope.core import UsageError
@@ -81,6 +83,21 @@ def test_other_families_open_with_what_holds(build: Callable[[], nn.Module], ref
     with torch.no_grad():
         bare_logits = module(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
     assert torch.equal(model.logits(batch), bare_logits)
+
+
+def test_a_family_that_counts_positions_otherwise_is_left_to_do_so() -> None:
+    """RoBERTa's positions begin behind its padding id; passing 0, 1, 2 ... would change every value."""
+    torch.manual_seed(0)
+    sizes = {**SIZES, "pad_token_id": 1, "intermediate_size": 48, "max_position_embeddings": 32}
+    module = perturbed(RobertaForMaskedLM(RobertaConfig(**sizes)))
+    model = Model.open(module)
+    assert any("other positions" in note for note in model.notes)
+    batch = Batch.from_rows([[3, 4, 5], [6, 7, 8]])
+    with torch.no_grad():
+        assert torch.equal(model.logits(batch), module(batch.input_ids, attention_mask=batch.attention_mask).logits)
+    kinds = {site.kind for site in model.sites()}
+    assert {"resid_pre", "resid_post"} <= kinds
+    assert not {"attn_out", "mlp_out"} & kinds
 
 
 def test_a_model_without_blocks_is_refused(bare: Callable[[str], nn.Module]) -> None:

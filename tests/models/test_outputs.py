@@ -4,10 +4,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel, Metaspace
+from tokenizers.models import BPE
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
 from mechscope.core import LayerComponent, UsageError
 from mechscope.models import Batch, Edit, Model
+from mechscope.models.outputs import token_strings
 
 Bare = Callable[[str], nn.Module]
 
@@ -53,3 +58,14 @@ def test_paths_that_are_not_linear_or_do_not_fit_are_refused(bare: Bare) -> None
         Model.open(module, component_map=scaled).output_directions(torch.zeros(1, 32))
     with pytest.raises(UsageError, match=r"directions of shape \(1, 7\)"):
         Model.open(bare("gpt2")).output_directions(torch.zeros(1, 7))
+
+
+def test_tokens_are_shown_with_their_spaces() -> None:
+    from_bytes = Tokenizer(BPE({"a": 0, "\u0120cat": 1, "\u00c3": 2, "<s>": 3}, []))
+    from_bytes.decoder = ByteLevel()
+    shown = token_strings(PreTrainedTokenizerFast(tokenizer_object=from_bytes, bos_token="<s>"), 6)
+    assert shown == ("a", " cat", "\u00c3", "<s>", "<4>", "<5>")
+    pieces = Tokenizer(BPE({"a": 0, "\u2581cat": 1}, []))
+    pieces.decoder = Metaspace()
+    assert token_strings(PreTrainedTokenizerFast(tokenizer_object=pieces), 2) == ("a", " cat")
+    assert token_strings(None, 2) is None

@@ -80,13 +80,9 @@ def test_a_stream_that_is_no_tensor_is_refused_by_site() -> None:
     assert model.parse_sites("resid_pre:0") == [site("resid_pre", 0)]
 
 
-def test_a_block_that_is_called_twice_is_refused() -> None:
-    net = Net(is_shared=True)
-    model = Model.open(net, component_map=MAP)
-    assert "called twice" in model.verification.failed["resid_post:0"]
-    unchecked = Model.open(net, component_map=MAP.updated(final_norm="blocks.0.inner"), verify=False)
-    with pytest.raises(Exception, match="called twice"):
-        unchecked.capture(ONES, [LayerComponent(kind="final_norm")], logits=True)
+def test_blocks_that_are_called_twice_are_refused() -> None:
+    with pytest.raises(BadDataError, match=r"'blocks\.0' is called twice"):
+        Model.open(Net(is_shared=True), component_map=MAP)
 
 
 def test_an_edit_is_given_a_copy_and_the_batch() -> None:

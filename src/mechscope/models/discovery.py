@@ -50,7 +50,8 @@ def discover_map(module: PreTrainedModel, config: Mapping[str, Any]) -> Componen
         )
     block = module.get_submodule(f"{blocks}.0")
     width = int(module.get_input_embeddings().weight.shape[1])
-    attention, mlp = _child(block, ATTENTION), _child(block, MLP)
+    attention = _child(block, ATTENTION)
+    mlp = _child(block, MLP) or _last_linear_child(block, width)
     head = module.get_output_embeddings()
     return ComponentMap(
         kind="masked_lm" if "MaskedLM" in type(module).__name__ else "causal_lm",
@@ -84,17 +85,23 @@ def _child(block: nn.Module, wanted: re.Pattern[str]) -> str | None:
     return None
 
 
+def _last_linear_child(block: nn.Module, width: int) -> str | None:
+    """The MLP's last map where its maps are children of the block themselves (OPT)."""
+    return next((name for name, part in reversed(list(block.named_children())) if _ends_at(part, width)), None)
+
+
 def _projection(block: nn.Module, sublayer: str | None, width: int) -> str | None:
     if sublayer is None:
         return None
-    found = None
-    for name, part in block.get_submodule(sublayer).named_modules():
-        try:
-            ends_at_stream = projection_matrix(part).shape[1] == width
-        except UsageError:
-            continue
-        found = f"{sublayer}.{name}" if ends_at_stream else found
-    return found
+    parts = block.get_submodule(sublayer).named_modules(prefix=sublayer)
+    return next((name for name, part in reversed(list(parts)) if _ends_at(part, width)), None)
+
+
+def _ends_at(part: nn.Module, width: int) -> bool:
+    try:
+        return projection_matrix(part).shape[1] == width
+    except UsageError:
+        return False
 
 
 def _final_norm(module: nn.Module, blocks: str) -> str | None:

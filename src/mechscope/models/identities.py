@@ -117,17 +117,21 @@ class _BlockIdentities:
             yield Measured("middle", self._sites("resid_mid"), relative_error(middle, seen))
 
     def _stream(self) -> Iterator[Measured]:
-        pre, attention, mlp, post = (self._get(kind) for kind in ("resid_pre", "attn_out", "mlp_out", "resid_post"))
-        if pre is None or attention is None or mlp is None or post is None:
+        pre, post = self._get("resid_pre"), self._get("resid_post")
+        parts = {kind: part for kind in ("attn_out", "mlp_out") if (part := self._get(kind)) is not None}
+        if pre is None or post is None or not parts:
             return
         seen = self._get("mlp_norm input")
-        if seen is not None and not self.map.parallel_blocks:
-            first, second = relative_error(pre + attention, seen), relative_error(seen + mlp, post)
+        if seen is not None and len(parts) == 2 and not self.map.parallel_blocks:
+            first, second = relative_error(pre + parts["attn_out"], seen), relative_error(seen + parts["mlp_out"], post)
             yield Measured("stream", self._sites("attn_out", "head_out"), first, "resid_pre + attn_out = resid_mid")
             yield Measured("stream", self._sites("mlp_out"), second, "resid_mid + mlp_out = resid_post")
             return
+        missing = {"attn_out", "mlp_out"} - set(parts)
+        note = f"the map gives no {missing.pop()}, so it was taken to be nothing" if missing else ""
         kinds = [kind for kind in ("attn_out", "head_out", "mlp_out") if self._get(kind) is not None]
-        yield Measured("stream", self._sites(*kinds), relative_error(pre + attention + mlp, post))
+        total = sum(parts.values(), start=pre)
+        yield Measured("stream", self._sites(*kinds), relative_error(total, post), note)
 
 
 def _end_identities(network: Network, values: Values, logits: Tensor) -> Iterator[Measured]:

@@ -31,12 +31,17 @@ class ForwardSignature:
         """Whether padding can be told to the module."""
         return "attention_mask" in self.names
 
-    def arguments(self, batch: Batch) -> dict[str, Any]:
+    @property
+    def takes_positions(self) -> bool:
+        """Whether each token's position can be told to the module."""
+        return "position_ids" in self.names
+
+    def arguments(self, batch: Batch, *, with_positions: bool = True) -> dict[str, Any]:
         """The arguments for `forward`; the key "" stands for the first positional one."""
         found: dict[str, Any] = {"input_ids" if "input_ids" in self.names else "": batch.input_ids}
         if self.takes_mask:
             found["attention_mask"] = batch.attention_mask
-        if "position_ids" in self.names:
+        if with_positions and self.takes_positions:
             found["position_ids"] = batch.position_ids
         if "use_cache" in self.names:
             found["use_cache"] = False

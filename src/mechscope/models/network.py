@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -14,15 +15,30 @@ from mechscope.models.inputs import ForwardSignature, output_logits
 from mechscope.models.points import Access, site_accesses
 from mechscope.models.running import Outcome, Plan, run_forward
 
-__all__ = ["LOGITS", "Network"]
+__all__ = ["LOGITS", "Habits", "Network"]
 
 LOGITS = LayerComponent(kind="logits")
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What was measured of a network's ways.
+
+    Args:
+        copies: it writes into tensors that a capture may hold, so captures are cloned.
+        passes_positions: positions counted from 0 along the real tokens are what its forward would use by itself.
+        allows_left_padding: left padding does not move its values.
+    """
+
+    copies: bool = False
+    passes_positions: bool = True
+    allows_left_padding: bool = True
 
 
 class Network:
     """A module, its component map, and the way to each site.
 
-    `copies` (clone what is kept) and `allows_left_padding` are set from what verification measured.
+    `habits` is set from what verification measured.
 
     Raises:
         NotFoundError: a path of the map that is not in the module.
@@ -37,8 +53,7 @@ class Network:
         self.n_layers = len(blocks_of(module, component_map))
         self.n_ids = _count_ids(module, component_map)
         self.device = next(module.parameters()).device
-        self.copies = component_map.writes_in_place
-        self.allows_left_padding = True
+        self.habits = Habits(copies=component_map.writes_in_place)
 
     def run(
         self,
@@ -51,7 +66,7 @@ class Network:
         keeps_failures: bool = False,
     ) -> tuple[Outcome, Tensor | None]:
         """One forward: what was read, and the logits when they were wanted. The batch may be anywhere."""
-        if not self.allows_left_padding and bool((batch.attention_mask[:, 0] == 0).any()):
+        if not self.habits.allows_left_padding and bool((batch.attention_mask[:, 0] == 0).any()):
             raise UsageError(
                 f"a left-padded batch for {type(self.module).__name__}",
                 expected="right padding: at open, left padding was measured to change this model's values",
@@ -65,10 +80,11 @@ class Network:
             reads,
             inner,
             wants_output=wants_output,
-            copies=self.copies,
+            copies=self.habits.copies,
             keeps_failures=keeps_failures,
         )
-        outcome = run_forward(self.module, self.signature.arguments(batch), batch, plan)
+        arguments = self.signature.arguments(batch, with_positions=self.habits.passes_positions)
+        outcome = run_forward(self.module, arguments, batch, plan)
         logits = output_logits(outcome.output) if wants_output else None
         if logits is not None and edits and LOGITS in edits:
             logits = apply_edit(edits[LOGITS], logits, batch)

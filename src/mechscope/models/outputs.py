@@ -46,9 +46,23 @@ def output_directions(
 
 
 def token_strings(tokenizer: PreTrainedTokenizerBase | None, d_vocab: int) -> tuple[str, ...] | None:
-    """Token id -> string to show, spaces kept; ids that the tokenizer does not know give "<id>"."""
+    """Token id -> string to show, with the space that a token brings along.
+
+    A token that is no text by itself (part of a character) is shown as the tokenizer writes it; ids that the
+    tokenizer does not know give "<id>".
+    """
     if tokenizer is None:
         return None
-    n_known = len(tokenizer)
-    known = tokenizer.batch_decode([[index] for index in range(min(n_known, d_vocab))])
-    return (*known, *(f"<{index}>" for index in range(len(known), d_vocab)))
+    ids = list(range(min(len(tokenizer), d_vocab)))
+    pieces = tokenizer.convert_ids_to_tokens(ids)
+    texts = tokenizer.batch_decode([[index] for index in ids], clean_up_tokenization_spaces=False)
+    known = (_shown(piece, text, index) for piece, text, index in zip(pieces, texts, ids, strict=True))
+    return (*known, *(f"<{index}>" for index in range(len(ids), d_vocab)))
+
+
+def _shown(piece: str | None, text: str, index: int) -> str:
+    if piece is None:
+        return f"<{index}>"
+    if not text or "\ufffd" in text:
+        return piece
+    return f" {text.lstrip()}" if piece.startswith("\u2581") else text

@@ -11,14 +11,23 @@ from mechscope.core import LayerComponent
 from mechscope.models.batch import Batch
 from mechscope.models.edits import Edit
 from mechscope.models.identities import Values, relative_error
+from mechscope.models.inputs import output_logits
 from mechscope.models.network import LOGITS, Network
 
-__all__ = ["dead_sites", "pad_batch", "padding_errors", "probe_batch", "unfaithful_sites"]
+__all__ = [
+    "dead_sites",
+    "keeps_outputs_with_positions",
+    "pad_batch",
+    "padding_errors",
+    "probe_batch",
+    "unfaithful_sites",
+]
 
 N_ROWS = 2
 ROW_LENGTH = 5
 N_PADDED = 3
 SEED = 20231
+SAME_OUTPUTS = 1e-3
 
 
 def probe_batch(network: Network) -> Batch:
@@ -41,6 +50,19 @@ def pad_batch(batch: Batch, *, left: bool) -> Batch:
         return torch.cat([blank, tensor] if left else [tensor, blank], dim=1)
 
     return Batch(joined(batch.input_ids), joined(batch.attention_mask), batch.extra)
+
+
+@torch.no_grad()
+def keeps_outputs_with_positions(network: Network, batch: Batch) -> bool:
+    """Whether unpadded rows give the same logits with our positions as with those that forward makes by itself."""
+    if not network.signature.takes_positions:
+        return True
+    device_batch = batch.to(network.device)
+    seen, told = (
+        output_logits(network.module(**network.signature.arguments(device_batch, with_positions=with_positions)))
+        for with_positions in (True, False)
+    )
+    return relative_error(seen, told) <= SAME_OUTPUTS
 
 
 @torch.no_grad()

@@ -1,12 +1,13 @@
 """The check at open: what a component map claims is measured, site by site.
 
-Two short rows of seeded random tokens go through the network four times: once read at every site, once left-padded,
-once with everything that was read written back, once with gradients. From these:
+Two short rows of seeded random tokens go through the network five times: bare, once read at every site, once
+left-padded, once with everything that was read written back, once with gradients. From these:
 
     heads     sum of head_out + bias = attn_out                                refuses head_out, z
     neurons   mlp_post through the projection (and norm) = mlp_out             refuses mlp_post
     middle    resid_mid = what the MLP's norm reads                            refuses resid_mid
     stream    resid_pre + attn_out + mlp_out = resid_post                      refuses attn_out, mlp_out, head_out
+              (where the MLP's norm is known, each half by itself)
     chain     resid_post = the next block's resid_pre                          refuses resid_post
     norm      final_norm(last resid_post) = final_norm                         refuses final_norm
     output    scale and cap of unembedding(final_norm or pooled) = logits      refuses final_norm or pooled
@@ -22,22 +23,30 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mechscope.core import LayerComponent, Spec, digest_of
+from mechscope.core import BadDataError, LayerComponent, Spec, digest_of
 from mechscope.models.batch import Batch
 from mechscope.models.identities import Values, measure_identities, probe_accesses
-from mechscope.models.network import LOGITS, Network
-from mechscope.models.trials import dead_sites, padding_errors, probe_batch, unfaithful_sites
+from mechscope.models.network import LOGITS, Habits, Network
+from mechscope.models.running import Outcome
+from mechscope.models.trials import (
+    dead_sites,
+    keeps_outputs_with_positions,
+    padding_errors,
+    probe_batch,
+    unfaithful_sites,
+)
 
 __all__ = ["Check", "CheckResult", "Verification", "verified", "verify"]
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 MIN_POSITIONS = 2
+EMBED = LayerComponent(kind="embed")
 
 
 class Check(Spec):
@@ -70,12 +79,11 @@ class Verification(Spec):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """A verification with the facts measured on the way."""
+    """A verification, with the shapes and habits measured on the way."""
 
     verification: Verification
     shapes: dict[LayerComponent, tuple[int, ...]]
-    copies: bool
-    allows_left_padding: bool
+    habits: Habits
 
 
 _KNOWN: dict[str, CheckResult] = {}
@@ -91,32 +99,48 @@ def verified(network: Network, *, config: Mapping[str, Any] | None, should_check
         result = verify(network, should_check=should_check)
         if key:
             _KNOWN[key] = result
-    network.copies, network.allows_left_padding = result.copies, result.allows_left_padding
+    network.habits = result.habits
     return result
 
 
 def verify(network: Network, *, should_check: bool) -> CheckResult:
-    """Measure a network; `should_check=False` only reads shapes (one forward of two short rows)."""
+    """Measure a network; `should_check=False` only reads shapes and habits (two forwards of two short rows).
+
+    Raises:
+        BadDataError: the first block is given no tensor, so that there is no stream to speak of.
+    """
     batch = probe_batch(network)
-    with torch.no_grad():
-        accesses = {**network.accesses, **probe_accesses(network)}
-        outcome, logits = network.run(batch, [*accesses], wants_output=True, accesses=accesses, keeps_failures=True)
-    assert logits is not None
-    unread = {site: reason for site, reason in outcome.failures.items() if site in network.accesses}
-    values = {site: value for site, value in outcome.values.items() if site in network.accesses}
-    shapes = {site: _trailing(value, batch) for site, value in {**values, LOGITS: logits}.items()}
-    if outcome.overwritten:
-        network.copies = True
-        with torch.no_grad():
-            outcome, logits = network.run(batch, [*accesses], wants_output=True, accesses=accesses, keeps_failures=True)
-        assert logits is not None
-        values = {site: value for site, value in outcome.values.items() if site in network.accesses}
-    rows = [_row("reached", site, None, None, reason) for site, reason in {**network.refused, **unread}.items()]
     notes: list[str] = []
+    if not keeps_outputs_with_positions(network, batch):
+        network.habits = replace(network.habits, passes_positions=False)
+        notes.append("forward makes other positions than 0, 1, 2 ... by itself, so none are passed to it")
+    outcome, logits = _read_all(network, batch)
+    if outcome.overwritten:
+        network.habits = replace(network.habits, copies=True)
+        notes.append("the network writes into tensors in place, so captures are copied")
+        outcome, logits = _read_all(network, batch)
+    unread = {site: reason for site, reason in outcome.failures.items() if site in network.accesses}
+    if (reason := unread.get(EMBED)) is not None:
+        raise BadDataError(
+            f"the first block cannot be read: {reason}",
+            expected="blocks whose first tensor argument is the stream",
+            todo="correct 'blocks' in the component map",
+        )
+    values = {site: value for site, value in outcome.values.items() if site in network.accesses and site not in unread}
+    shapes = {site: _trailing(value, batch) for site, value in {**values, LOGITS: logits}.items()}
+    rows = [_row("reached", site, reason) for site, reason in {**network.refused, **unread}.items()]
     if should_check:
         rows += _Checks(network, batch, outcome.values, values, logits, notes).rows()
     verification = Verification(was_run=should_check, checks=tuple(rows), notes=tuple(notes))
-    return CheckResult(verification, shapes, network.copies, network.allows_left_padding)
+    return CheckResult(verification, shapes, network.habits)
+
+
+@torch.no_grad()
+def _read_all(network: Network, batch: Batch) -> tuple[Outcome, Tensor]:
+    accesses = {**network.accesses, **probe_accesses(network)}
+    outcome, logits = network.run(batch, [*accesses], wants_output=True, accesses=accesses, keeps_failures=True)
+    assert logits is not None
+    return outcome, logits
 
 
 class _Checks:
@@ -137,8 +161,6 @@ class _Checks:
             for found in measure_identities(self.network, self.read, self.logits)
             for site in found.sites
         ]
-        if self.network.copies and not self.network.component_map.writes_in_place:
-            self.notes.append("the network writes into tensors in place, so captures are copied")
         failed = {row.site for row in rows if not row.passed}
         self.values = {site: value for site, value in self.values.items() if str(site) not in failed}
         return rows + self._padding() + self._edits()
@@ -155,7 +177,7 @@ class _Checks:
         if not worst <= self.tolerance:
             right = padding_errors(self.network, self.batch, self.values, self.logits, left=False)
             if all(error <= self.tolerance for error in right.values()):
-                self.network.allows_left_padding = False
+                self.network.habits = replace(self.network.habits, allows_left_padding=False)
                 self.notes.append(f"left padding moves values by {worst:.1e}: left-padded batches are refused")
                 errors = right
         return [self._measured("padding", site, error) for site, error in errors.items()]
@@ -165,8 +187,8 @@ class _Checks:
         dead = dead_sites(self.network, self.batch, self.values, self.logits)
         null_note, live_note = "writing back what was read changed the logits", "an edit does not move the logits"
         return [
-            *(_row("null", site, None, None, null_note if site in unfaithful else "") for site in self.values),
-            *(_row("live", site, None, None, live_note if site in dead else "") for site in self.values),
+            *(_row("null", site, null_note if site in unfaithful else "") for site in self.values),
+            *(_row("live", site, live_note if site in dead else "") for site in self.values),
         ]
 
     def _measured(self, name: str, site: LayerComponent, error: float, note: str = "") -> Check:
@@ -175,8 +197,8 @@ class _Checks:
         return Check(name=name, site=str(site), error=finite, tolerance=self.tolerance, passed=passed, note=note)
 
 
-def _row(name: str, site: LayerComponent, error: float | None, tolerance: float | None, fault: str) -> Check:
-    return Check(name=name, site=str(site), error=error, tolerance=tolerance, passed=not fault, note=fault)
+def _row(name: str, site: LayerComponent, fault: str) -> Check:
+    return Check(name=name, site=str(site), error=None, tolerance=None, passed=not fault, note=fault)
 
 
 def _reason(check: Check) -> str:
@@ -193,4 +215,4 @@ def _trailing(value: Tensor, batch: Batch) -> tuple[int, ...]:
 
 
 def _plain(config: Mapping[str, Any]) -> str:
-    return json.dumps(dict(config), sort_keys=True, default=str)
+    return json.dumps({**config, "_name_or_path": ""}, sort_keys=True, default=str)

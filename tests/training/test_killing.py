@@ -10,6 +10,7 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pytest
 import torch
 
 from mechscope.dictionaries import Dictionary
@@ -50,7 +51,8 @@ def wait(process: BaseProcess) -> int | None:
     return process.exitcode
 
 
-def test_killed_training_ends_in_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_killed_training_ends_in_the_same_weights_over_eight_processes(tmp_path: Path) -> None:
     start = starter()
     assert wait(start(tmp_path / "warm")) == 0
     started = time.perf_counter()

@@ -94,7 +94,7 @@ class Dictionary(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "n d_in"]) -> Codes:
-        """The codes of raw activations, any floating dtype; at most 32 MiB of pre-activations exist at a time.
+        """The codes of raw activations, any floating dtype; at most 16 MiB of pre-activations exist at a time.
 
         Raises:
             UsageError: another width than d_in.

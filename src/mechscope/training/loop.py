@@ -30,7 +30,7 @@ from mechscope.training.sources import SampleSource
 from mechscope.training.specs import TrainSpec
 from mechscope.training.states import HISTORY_COLUMNS, TrainState, initial_state
 
-__all__ = ["TrainResult", "train", "train_key"]
+__all__ = ["TrainResult", "advance", "train", "train_key"]
 
 KIND = "dictionary"
 FILES = ("sae_weights.safetensors", "cfg.json", "history.json", "metrics.json")
@@ -88,8 +88,7 @@ def train(source: SampleSource, spec: TrainSpec, folder: Path, progress: Progres
         with progress.task(f"train {spec.architecture}", total=n_steps, unit="step") as task:
             task.advance(state.step)
             for x in _batches(source, spec, state, n_steps):
-                terms = _step(state, x, spec, n_steps)
-                _after(state, x, terms, spec, n_steps)
+                advance(state, x, spec, n_steps=n_steps)
                 if state.step % spec.checkpoint_every == 0 and state.step < n_steps:
                     save_checkpoint(folder, state, key_digest=digest_of(key))
                 task.advance(1, note=f"fvu {state.history['fvu'][-1]:.3f}")
@@ -125,6 +124,13 @@ def _batches(source: SampleSource, spec: TrainSpec, state: TrainState, n_steps: 
                 f"epoch {state.epoch} has no batch", expected="at least one sample", todo="check the activations"
             )
         state.epoch, state.batch = state.epoch + 1, 0
+
+
+def advance(state: TrainState, x: Float[Tensor, "batch d_in"], spec: TrainSpec, *, n_steps: int) -> LossTerms:
+    """One whole step on a batch of raw samples: update, counters, dead features, history; changes `state` in place."""
+    terms = _step(state, x, spec, n_steps)
+    _after(state, x, terms, spec, n_steps)
+    return terms
 
 
 def _step(state: TrainState, x: Float[Tensor, "batch d_in"], spec: TrainSpec, n_steps: int) -> LossTerms:

@@ -59,6 +59,6 @@ def main() -> None:
     except SystemExit as done:
         if as_json and done.code == UsageError.exit_code:
             call = " ".join(sys.argv[1:])
-            error = UsageError(f"the call is off: {call}", expected="see stderr", todo="correct it as --help shows")
-            print_error(error, as_json=True)
+            wrong = UsageError(f"the call is off: {call}", expected="see stderr", todo="correct it as --help shows")
+            print_error(wrong, as_json=True)
         raise

@@ -58,4 +58,4 @@ TextPaths = Annotated[list[str] | None, typer.Option("--text", help="A text file
 DataCsv = Annotated[str | None, typer.Option("--data-csv", help="A CSV of tokenised builds.")]
 VocabPath = Annotated[str | None, typer.Option("--vocab-path", help="JSON: token to id, for --data-csv.")]
 WeaponVocabPath = Annotated[str | None, typer.Option("--weapon-vocab-path", help="JSON: weapon to id, for --data-csv.")]
-FeatureId = Annotated[int, typer.Argument(help="The feature's integer id.", min=0)]
+FeatureId = Annotated[int, typer.Argument(metavar="FEATURE", help="The feature's integer id.", min=0)]

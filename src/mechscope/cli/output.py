@@ -25,8 +25,10 @@ from mechscope.core import SILENT, MechscopeError, Progress, Task, UserError
 
 __all__ = ["ShownProgress", "print_envelope", "print_error", "print_result", "print_table", "progress_for"]
 
-STDOUT = Console(soft_wrap=True, highlight=False)
-STDERR = Console(stderr=True, soft_wrap=True, highlight=False)
+PIPE_WIDTH = 132
+# A pipe has no width of its own, and 80 columns would fold every table.
+STDOUT = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+STDERR = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
 
 class _ShownTask:

@@ -17,8 +17,9 @@ HEADER = """\
 # Commands
 
 Made by `python -m mechscope.cli.reference`; a test fails when it is stale. Every command takes `--help`. With `--json`
-a command prints one envelope on stdout (`{"ok": true, "command": ..., "result": ...}`, or `{"ok": false, "error":
-...}`) and nothing else; progress goes to stderr. Exit codes: 0 ok, 1 our bug, 2 usage, 3 not found, 4 conflict, 5 bad data.
+a command prints one envelope on stdout and nothing else: `{"ok": true, "command": ..., "result": ...}`, or
+`{"ok": false, "error": ..., "exit_code": ...}`. Progress goes to stderr.
+Exit codes: 0 ok, 1 our bug, 2 usage, 3 not found, 4 conflict, 5 bad data.
 """
 
 

@@ -138,8 +138,8 @@ def _story(made: MainJob) -> str:
         f"**{model.name}** ({model.n_layers} blocks, width {model.d_model}) was read at `{made.spec.site}` on "
         f"{corpus.n_rows:,} rows of `{corpus.name}`: {made.cache.n_samples:,} samples, {where}. A "
         f"`{dictionary.spec.architecture}` dictionary of {dictionary.n_features:,} features{sparsity} was trained on "
-        "the rows of the split `train` alone. Everything below about single features is **observed** (tier 0): it says what "
-        "goes together in this corpus, not what the model uses."
+        "the rows of the split `train` alone. Everything below about single features is **observed** (tier 0): it says "
+        "what goes together in this corpus, not what the model uses."
     )
 
 

@@ -1,0 +1,121 @@
+"""The main job through the command line on a tiny model: everything a user types after `explore`."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mechscope.testing.command_line import Call
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["overview", "1"],
+        ["overview", "1", "--max-examples", "2", "--all"],
+        ["decoder", "1", "--top-k", "3"],
+        ["similar", "1", "--top-k", "2"],
+        ["similar", "1", "--method", "phi"],
+    ],
+)
+def test_views_answer_people_and_programs_alike(call: Call, explored: Path, command: list[str]) -> None:
+    people = call("features", *command, "--workspace", explored)
+    assert people.code == 0, people.err
+    assert "feature" in people.out
+    program = call("features", *command, "--workspace", explored, "--json")
+    assert program.envelope["ok"] is True
+    assert program.envelope["command"] == f"features {command[0]}"
+    assert program.err == ""
+
+
+def test_an_overview_counts_zeros_and_says_its_tier(call: Call, explored: Path) -> None:
+    result = call("features", "overview", "1", "--workspace", explored, "--json").envelope["result"]
+    stats = result["stats"]
+    assert result["evidence_tier"] == 0
+    assert stats["mean"] == pytest.approx(stats["total"] / stats["n_samples"])
+    assert stats["n_nonzero"] < stats["n_samples"]
+    assert sum(region["n"] for region in result["regions"]) == stats["n_samples"]
+
+
+def test_a_second_explore_reuses_everything(call: Call, explored: Path, model_folder: Path, text_file: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in explored.rglob("*") if path.is_file()}
+    arguments = ["explore", "--model", model_folder, "--text", text_file, "--workspace", explored]
+    found = call(*arguments, "--n-features", 64, "--k", 4, "--n-steps", 60, "--quiet", "--json")
+    assert found.envelope["result"]["was_reused"] is True
+    after = {path: path.stat().st_mtime_ns for path in explored.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["features", "overview", "64"], 3, "from 0 to 63"),
+        (["features", "overview", "1", "--model", "tony"], 3, "did you mean 'tiny'"),
+        (["features", "similar", "1", "--method", "jacard"], 3, "did you mean 'jaccard'"),
+        (["activations", "collect", "--model", "tiny", "--site", "resid_pots:0"], 3, "did you mean 'resid_post'"),
+        (["activations", "collect", "--model", "tiny", "--site", "resid_post:9"], 2, "0..1"),
+        (["activations", "collect", "--model", "tiny", "--site", "embed", "--token-policy", "lats"], 3, "'last'"),
+        (["sae", "train", "--model", "tiny", "--architecture", "topq"], 3, "did you mean 'topk'"),
+    ],
+)
+def test_a_slip_is_met_with_the_nearest_name(
+    call: Call, explored: Path, arguments: list[str], code: int, said: str
+) -> None:
+    found = call(*arguments, "--workspace", explored)
+    assert found.code == code, found.err
+    assert said in found.err
+
+
+def test_collecting_twice_runs_the_model_once(call: Call, explored: Path) -> None:
+    arguments = ["activations", "collect", "--model", "tiny", "--site", "mlp_out:1", "--token-policy", "last"]
+    first = call(*arguments, "--workspace", explored, "--json", "--quiet").envelope["result"][0]
+    second = call(*arguments, "--workspace", explored, "--json", "--quiet").envelope["result"][0]
+    assert (first["was_reused"], second["was_reused"]) == (False, True)
+    assert first["folder"] == second["folder"]
+    assert first["d_in"] == 32
+
+
+def test_training_takes_the_founding_documents_flags(call: Call, explored: Path, tmp_path: Path) -> None:
+    flags = ["--hook-target", "blocks.1.hook_resid_post", "--expansion-factor", 2, "--l1-coeff", "0.05"]
+    more = ["--epochs", 1, "--sae-batch-size", 256, "--save-dir", tmp_path / "run"]
+    found = call("sae", "train", "--model", "tiny", *flags, *more, "--workspace", explored, "--json", "--quiet")
+    assert found.code == 0, found.err
+    result = found.envelope["result"]
+    assert result["n_features"] == 64
+    assert 0 < result["evaluation"]["fvu"] < 1
+    assert json.loads((tmp_path / "run" / "cfg.json").read_text())["architecture"] == "standard"
+
+
+def test_a_yaml_spec_trains_and_an_unknown_key_is_refused(call: Call, explored: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "train.yaml"
+    spec.write_text("architecture: topk\nn_features: 32\nk: 4\nn_steps: 5\n")
+    arguments = ["sae", "train", "--model", "tiny", "--site", "embed", "--workspace", explored, "--spec", spec]
+    assert call(*arguments, "--quiet", "--json").envelope["result"]["n_features"] == 32
+    spec.write_text("architecture: topk\nk: 4\nn_steps: 5\nexpansoin: 3\n")
+    found = call(*arguments, "--quiet")
+    assert found.code == 2
+    assert "did you mean 'expansion'?" in found.err
+
+
+def test_damage_is_noticed_and_mended_by_building_again(call: Call, explored: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(explored, root)
+    (weights,) = [path for path in root.glob("dictionaries/*/sae_weights.safetensors") if path.stat().st_size > 16000][
+        :1
+    ]
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 0xFF
+    weights.write_bytes(bytes(data))
+    found = call("features", "decoder", "1", "--workspace", root)
+    assert found.code in {3, 5}
+    assert "Traceback" not in found.err
+
+
+def test_the_report_needs_no_network_and_names_its_command(explored: Path) -> None:
+    (report,) = explored.glob("runs/*/report.html")
+    text = report.read_text(encoding="utf-8")
+    assert "mechscope explore" in text
+    assert "default-src" in text
+    assert os.path.getsize(report) < 12_000_000

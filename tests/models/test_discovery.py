@@ -64,7 +64,10 @@ def test_the_structure_gives_what_the_families_files_say(name: str, bare: Callab
         (lambda: FalconForCausalLM(FalconConfig(**SIZES, parallel_attn=True)), set()),
         (lambda: Gemma2ForCausalLM(Gemma2Config(**MORE, head_dim=8)), {"attn_out", "mlp_out", "head_out"}),
         (lambda: BloomForCausalLM(BloomConfig(**SIZES, n_head=4)), {"attn_out", "mlp_out", "head_out"}),
-        (lambda: OPTForCausalLM(OPTConfig(**SIZES, ffn_dim=48, word_embed_proj_dim=32)), set()),
+        (
+            lambda: OPTForCausalLM(OPTConfig(**SIZES, ffn_dim=48, word_embed_proj_dim=32)),
+            {"attn_out", "mlp_out", "mlp_post"},
+        ),
     ],
     ids=["mistral", "qwen2", "falcon", "gemma2", "bloom", "opt"],
 )
@@ -77,6 +80,7 @@ def test_other_families_open_with_what_holds(build: Callable[[], nn.Module], ref
     assert refused <= failed
     kinds = {site.kind for site in model.sites()}
     assert {"embed", "resid_pre", "resid_post", "logits"} <= kinds
+    assert not refused & kinds
     if not refused:
         assert {"attn_out", "z", "head_out"} <= kinds
     batch = Batch.from_rows([[1, 2, 3, 4]])

@@ -47,6 +47,8 @@ def test_rows_say_what_was_measured(bare: Bare) -> None:
         ("gpt2", {"attention": "ln_1"}, {"attn_out", "head_out"}, {"mlp_out", "mlp_post", "resid_post"}),
         ("gpt2", {"attention_projection": "mlp.c_fc"}, {"head_out"}, {"attn_out", "mlp_out"}),
         ("gpt2", {"final_norm": "transformer.drop"}, {"final_norm"}, {"attn_out", "mlp_out", "z"}),
+        ("gpt2", {"unembedding": "transformer.wte"}, {"final_norm"}, {"attn_out", "mlp_out", "logits"}),
+        ("gpt2", {"mlp": "mlp.c_fc"}, {"mlp_out"}, {"attn_out", "z", "resid_post"}),
         ("llama", {"mlp_projection": "mlp.up_proj"}, {"mlp_post"}, {"mlp_out", "z"}),
         ("bert", {"attention_norm_after": "output.LayerNorm"}, {"head_out"}, {"attn_out", "mlp_out"}),
         (

@@ -14,8 +14,9 @@ from mechscope.models.network import Network
 from mechscope.models.points import Access, block_path, direct
 from mechscope.models.projections import projection_bias, read_norm
 
-__all__ = ["Measured", "measure_identities", "probe_accesses", "relative_error"]
+__all__ = ["Measured", "measure_identities", "misshapen", "probe_accesses", "relative_error"]
 
+STREAM_KINDS = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
 Values = dict[LayerComponent, Tensor]
 
 
@@ -35,6 +36,17 @@ def relative_error(seen: Tensor, told: Tensor) -> float:
         return float("nan")
     scale = told.float().abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     return float((seen.float() - told.float()).abs().max() / scale)
+
+
+def misshapen(values: Values) -> dict[LayerComponent, str]:
+    """The sites of blocks that do not have the batch and position axes (or, in the stream, the width) of `embed`."""
+    stream = values[LayerComponent(kind="embed")]
+    found = {}
+    for site, value in values.items():
+        n_axes = stream.ndim if site.kind in STREAM_KINDS else 2
+        if site.layer is not None and value.shape[:n_axes] != stream.shape[:n_axes]:
+            found[site] = f"its shape is {list(value.shape)} where the stream's is {list(stream.shape)}"
+    return found
 
 
 def probe_accesses(network: Network) -> dict[LayerComponent, Access]:
@@ -101,13 +113,13 @@ class _BlockIdentities:
         neurons, mlp = self._get("mlp_post"), self._get("mlp_out")
         if neurons is None or mlp is None or self.map.mlp_projection is None:
             return
-        told = self._module(self.map.mlp_projection)(neurons)
+        told = _output(self._module(self.map.mlp_projection), neurons)
         before = self._get("resid_mid") if self.map.mlp_returns_stream else None
         if self.map.mlp_returns_stream and before is None:
             return
         told = told if before is None else told + before
         if self.map.mlp_norm_after:
-            told = self._module(self.map.mlp_norm_after)(told)
+            told = _output(self._module(self.map.mlp_norm_after), told)
         told = told if before is None else told - before
         yield Measured("neurons", self._sites("mlp_post"), relative_error(told, mlp))
 
@@ -119,13 +131,14 @@ class _BlockIdentities:
     def _stream(self) -> Iterator[Measured]:
         pre, post = self._get("resid_pre"), self._get("resid_post")
         parts = {kind: part for kind in ("attn_out", "mlp_out") if (part := self._get(kind)) is not None}
-        if pre is None or post is None or not parts:
+        if not parts:
+            return
+        if pre is None or post is None:
+            yield Measured("stream", self._sites(*parts), float("nan"), "resid_pre or resid_post cannot be read")
             return
         seen = self._get("mlp_norm input")
-        if seen is not None and len(parts) == 2 and not self.map.parallel_blocks:
-            first, second = relative_error(pre + parts["attn_out"], seen), relative_error(seen + parts["mlp_out"], post)
-            yield Measured("stream", self._sites("attn_out", "head_out"), first, "resid_pre + attn_out = resid_mid")
-            yield Measured("stream", self._sites("mlp_out"), second, "resid_mid + mlp_out = resid_post")
+        if seen is not None and not self.map.parallel_blocks:
+            yield from self._halves(pre, seen, post, parts)
             return
         missing = {"attn_out", "mlp_out"} - set(parts)
         note = f"the map gives no {missing.pop()}, so it was taken to be nothing" if missing else ""
@@ -133,19 +146,37 @@ class _BlockIdentities:
         total = sum(parts.values(), start=pre)
         yield Measured("stream", self._sites(*kinds), relative_error(total, post), note)
 
+    def _halves(self, pre: Tensor, middle: Tensor, post: Tensor, parts: dict[str, Tensor]) -> Iterator[Measured]:
+        if (attention := parts.get("attn_out")) is not None:
+            kinds = [kind for kind in ("attn_out", "head_out") if self._get(kind) is not None]
+            error = relative_error(pre + attention, middle)
+            yield Measured("stream", self._sites(*kinds), error, "resid_pre + attn_out = resid_mid")
+        if (mlp := parts.get("mlp_out")) is not None:
+            error = relative_error(middle + mlp, post)
+            yield Measured("stream", self._sites("mlp_out"), error, "resid_mid + mlp_out = resid_post")
+
 
 def _end_identities(network: Network, values: Values, logits: Tensor) -> Iterator[Measured]:
     component_map, root = network.component_map, network.module
     last = values.get(LayerComponent(kind="resid_post", layer=network.n_layers - 1))
     normed = values.get(norm_site := LayerComponent(kind="final_norm"))
     if component_map.final_norm and normed is not None and last is not None:
-        told = root.get_submodule(component_map.final_norm)(last)
+        told = _output(root.get_submodule(component_map.final_norm), last)
         yield Measured("norm", (norm_site,), relative_error(normed, told))
     pooled = values.get(pooled_site := LayerComponent(kind="pooled"))
     source, site = (pooled, pooled_site) if pooled is not None else (normed, norm_site)
     if component_map.unembedding and source is not None:
-        told = root.get_submodule(component_map.unembedding)(source)
+        told = _output(root.get_submodule(component_map.unembedding), source)
         told = told if component_map.logit_scale is None else told * component_map.logit_scale
         if (cap := component_map.logit_cap) is not None:
             told = cap * torch.tanh(told / cap)
         yield Measured("output", (site,), relative_error(told, logits))
+
+
+def _output(module: nn.Module, value: Tensor) -> Tensor:
+    """What a module of the map makes of a value; NaN when it cannot take it, so that the identity fails."""
+    try:
+        found = module(value)
+    except (RuntimeError, TypeError):
+        found = None
+    return found if isinstance(found, Tensor) else torch.tensor(float("nan"), device=value.device)

@@ -92,11 +92,14 @@ class Network:
 
 
 def _count_ids(module: nn.Module, component_map: ComponentMap) -> int:
-    for field in ("embedding", "unembedding"):
-        if path := getattr(component_map, field):
-            weight = getattr(find_module(module, path, what=field), "weight", None)
-            if isinstance(weight, Tensor) and weight.ndim == 2:
-                return weight.shape[0]
+    if component_map.embedding is not None:
+        embedding = find_module(module, component_map.embedding, what="embedding")
+        if isinstance(n_ids := getattr(embedding, "num_embeddings", None), int):
+            return n_ids
+    elif component_map.unembedding is not None:
+        unembedding = find_module(module, component_map.unembedding, what="unembedding")
+        if isinstance(n_ids := getattr(unembedding, "out_features", None), int):
+            return n_ids
     raise UsageError(
         "a component map from which the number of token ids cannot be read",
         expected="'embedding' (an nn.Embedding) or 'unembedding' (an nn.Linear)",

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from mechscope.core import BadDataError, LayerComponent, Spec, digest_of
 from mechscope.models.batch import Batch
-from mechscope.models.identities import Values, measure_identities, probe_accesses
+from mechscope.models.identities import Values, measure_identities, misshapen, probe_accesses
 from mechscope.models.network import LOGITS, Habits, Network
 from mechscope.models.running import Outcome
 from mechscope.models.trials import (
@@ -126,6 +126,7 @@ def verify(network: Network, *, should_check: bool) -> CheckResult:
             expected="blocks whose first tensor argument is the stream",
             todo="correct 'blocks' in the component map",
         )
+    unread |= misshapen(outcome.values)
     values = {site: value for site, value in outcome.values.items() if site in network.accesses and site not in unread}
     shapes = {site: _trailing(value, batch) for site, value in {**values, LOGITS: logits}.items()}
     rows = [_row("reached", site, reason) for site, reason in {**network.refused, **unread}.items()]
@@ -149,7 +150,7 @@ class _Checks:
     ) -> None:
         self.network = network
         self.batch = batch
-        self.read = read
+        self.read = {site: value for site, value in read.items() if site in values or site not in network.accesses}
         self.values = values
         self.logits = logits
         self.notes = notes

@@ -69,10 +69,11 @@ def build_features(
     Cost: one pass over the cache and one matrix product a shard; never a dense [n_samples, n_features].
     """
     key = store_key(cache, corpus, dictionary, model=model)
-    with FeatureStoreWriter(folder, key=key, n_features=dictionary.n_features, spec=spec) as writer:
-        if writer.is_finished:
-            progress.say(f"feature store reused: {folder}")
-            return FeatureStore.open(folder)
+    builder = FeatureStoreWriter(folder, key=key, n_features=dictionary.n_features, spec=spec)
+    if builder.is_finished:
+        progress.say(f"feature store reused: {folder}")
+        return FeatureStore.open(folder)
+    with builder as writer:
         _write_samples(cache, corpus, writer.path)
         write_influences(writer.path / "decoder.safetensors", dictionary, model)
         with progress.task("encode features", total=cache.n_samples, unit="samples") as task:

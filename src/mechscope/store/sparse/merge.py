@@ -29,6 +29,7 @@ from mechscope.store.sparse.tensors import TensorFile, TensorFileWriter, read_te
 __all__ = ["cut_ranges", "file_name", "merge_runs"]
 
 FILE_FEATURES_MAX = 16_384
+BLOCK_FEATURES_MAX = 4096  # the band draws take about 8 kB a feature while a block is measured
 OPEN_RUNS_MAX = 256
 U32: np.dtype = np.dtype("<u4")
 F32: np.dtype = np.dtype("<f4")
@@ -119,13 +120,11 @@ def _write_file(folder: Path, runs: Runs, counts: np.ndarray, first: int, spec: 
         TensorFileWriter(temporary, shapes, {"first_feature": first, "end_feature": end}) as writer,
     ):
         writer.write("indptr", indptr)
-        for low, high in cut_ranges(counts, spec.block_nonzeros, FILE_FEATURES_MAX):
+        for low, high in cut_ranges(counts, spec.block_nonzeros, BLOCK_FEATURES_MAX):
             samples, values = _merge_block(runs, first + low, first + high)
             writer.write("samples", samples, start=int(indptr[low]))
             writer.write("values", values, start=int(indptr[low]))
-            for at in range(low, high):
-                piece = slice(int(indptr[at] - indptr[low]), int(indptr[at + 1] - indptr[low]))
-                table.measure(at, first + at, samples[piece], values[piece], spec)
+            table.measure(low, first + low, indptr[low : high + 1] - indptr[low], samples, values, spec)
     facts = {"first_feature": first, "end_feature": end, "features_sha256": digest_file(path)}
     write_tensors(folder / "statistics" / path.name, table.arrays, facts)
 

@@ -33,7 +33,7 @@ class StoreSpec(Spec):
     n_top: int = Field(default=64, ge=1)
     n_bands: int = Field(default=10, ge=1)
     n_band_examples: int = Field(default=5, ge=0)
-    n_band_draws: int = Field(default=500, ge=1)
+    n_band_draws: int = Field(default=150, ge=1)
     n_bins: int = Field(default=64, ge=1)
     quantiles: tuple[float, ...] = QUANTILES
     block_nonzeros: int = Field(default=2_000_000, ge=1)

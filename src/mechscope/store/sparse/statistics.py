@@ -9,16 +9,22 @@ replacement, sorted into bands of the quantiles; the first ones of each band are
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from mechscope.core import derive_seed
+from mechscope.store.sparse.draws import draw_positions, first_in_bands
 from mechscope.store.sparse.spec import Band, FeatureStats, Histogram, StoreSpec
 
 __all__ = ["FeatureTable", "quantiles_of_sorted", "stats_of"]
 
 EFFECTIVE_QUANTILE = 0.995
 NO_SAMPLE = np.uint32(0xFFFFFFFF)
+
+
+class _Entries(NamedTuple):
+    samples: np.ndarray
+    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -50,73 +56,98 @@ class FeatureTable:
             }
         )
 
-    def measure(self, at: int, feature: int, samples: np.ndarray, values: np.ndarray, spec: StoreSpec) -> None:
-        """Fill row `at` from the non-zeros of `feature` (samples ascending uint32 [n], values float32 [n])."""
-        n = len(values)
-        if n == 0:
-            return
-        ordered = np.sort(values)
-        table = self.arrays
-        table["count"][at] = n
-        table["sum"][at] = values.sum(dtype=np.float64)
-        table["sum_squares"][at] = np.square(values, dtype=np.float64).sum()
-        table["minimum"][at], table["maximum"][at] = ordered[0], ordered[-1]
-        edges = np.linspace(0, 1, spec.n_bands + 1)
-        asked = quantiles_of_sorted(ordered, np.concatenate([[EFFECTIVE_QUANTILE, 0.5], spec.quantiles, edges]))
-        table["effective_maximum"][at], table["median"][at] = asked[0], asked[1]
-        table["quantiles"][at] = asked[2 : 2 + len(spec.quantiles)]
-        table["bands"][at] = asked[2 + len(spec.quantiles) :]
-        table["histogram"][at] = _histogram(ordered, spec.n_bins)
-        self._keep_top(at, samples, values, float(ordered[max(0, n - spec.n_top)]), spec.n_top)
-        self._draw_bands(at, feature, samples, values, spec)
+    def measure(
+        self, at: int, feature: int, indptr: np.ndarray, samples: np.ndarray, values: np.ndarray, spec: StoreSpec
+    ) -> None:
+        """Fill the rows from `at` on with consecutive features, `feature` being the first.
 
-    def _keep_top(self, at: int, samples: np.ndarray, values: np.ndarray, threshold: float, n_top: int) -> None:
-        candidates = np.flatnonzero(values >= np.float32(threshold))
+        Args:
+            indptr: int64 [n + 1]; each feature holds `samples[indptr[i]:indptr[i + 1]]`.
+            samples: uint32, ascending within a feature. values: float32.
+        """
+        ordered = values.copy()
+        for start, stop in zip(indptr[:-1].tolist(), indptr[1:].tolist(), strict=True):
+            ordered[start:stop].sort()
+        counts = np.diff(indptr)
+        self.arrays["count"][at : at + len(counts)] = counts
+        active = np.flatnonzero(counts)
+        if not len(active):
+            return
+        starts, stops = indptr[active], indptr[active + 1]
+        self._rank(at + active, ordered, starts, stops, spec)
+        lowest = _first_float32(_edges(ordered[starts], ordered[stops - 1], spec.n_bins)[:, :-1])
+        for i, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+            row, own, piece = at + int(active[i]), values[start:stop], ordered[start:stop]
+            self.arrays["sum"][row] = own.sum(dtype=np.float64)
+            self.arrays["sum_squares"][row] = np.square(own, dtype=np.float64).sum()
+            self.arrays["histogram"][row, :-1] = piece.searchsorted(lowest[i, 1:])
+            self._keep_top(row, samples[start:stop], own, piece[max(0, len(piece) - spec.n_top)], spec.n_top)
+        self._draw_bands(at + active, feature + active, starts, _Entries(samples, values), spec)
+        begun = self.arrays["histogram"][at + active]  # so far each bin holds the entries below its upper edge
+        begun[:, -1] = stops - starts
+        begun[:, 1:] -= begun[:, :-1].copy()
+        self.arrays["histogram"][at + active] = begun
+
+    def _rank(
+        self, rows: np.ndarray, ordered: np.ndarray, starts: np.ndarray, stops: np.ndarray, spec: StoreSpec
+    ) -> None:
+        n_quantiles = len(spec.quantiles)
+        bands = np.arange(spec.n_bands + 1) / spec.n_bands
+        asked = quantiles_of_sorted(
+            ordered, starts, stops, np.concatenate([[EFFECTIVE_QUANTILE, 0.5], spec.quantiles, bands])
+        )
+        self.arrays["minimum"][rows], self.arrays["maximum"][rows] = ordered[starts], ordered[stops - 1]
+        self.arrays["effective_maximum"][rows], self.arrays["median"][rows] = asked[:, 0], asked[:, 1]
+        self.arrays["quantiles"][rows] = asked[:, 2 : 2 + n_quantiles]
+        self.arrays["bands"][rows] = asked[:, 2 + n_quantiles :]
+
+    def _keep_top(self, at: int, samples: np.ndarray, values: np.ndarray, threshold: np.float32, n_top: int) -> None:
+        candidates = np.flatnonzero(values >= threshold)
         # samples ascend, so a stable sort by falling value breaks ties by sample id
         best = candidates[np.argsort(-values[candidates], kind="stable")[:n_top]]
         self.arrays["top_samples"][at, : len(best)] = samples[best]
         self.arrays["top_values"][at, : len(best)] = values[best]
 
-    def _draw_bands(self, at: int, feature: int, samples: np.ndarray, values: np.ndarray, spec: StoreSpec) -> None:
-        generator = np.random.Generator(np.random.PCG64(derive_seed(spec.seed, "bands", feature)))
-        n_draws = min(spec.n_band_draws, len(values))
-        drawn = generator.choice(len(values), n_draws, replace=False)
-        bands = np.searchsorted(self.arrays["bands"][at, 1:-1], values[drawn].astype(np.float64), side="left")
-        order = np.argsort(bands, kind="stable")
-        starts = np.searchsorted(bands[order], np.arange(spec.n_bands + 1))
-        rank = np.arange(n_draws) - starts[bands[order]]
-        kept = rank < spec.n_band_examples
-        where = (at, bands[order][kept], rank[kept])
-        self.arrays["band_samples"][where] = samples[drawn[order][kept]]
-        self.arrays["band_values"][where] = values[drawn[order][kept]]
+    def _draw_bands(
+        self, rows: np.ndarray, features: np.ndarray, starts: np.ndarray, entries: _Entries, spec: StoreSpec
+    ) -> None:
+        positions = draw_positions(self.arrays["count"][rows], features, spec.n_band_draws, seed=spec.seed)
+        at = starts[:, None] + np.maximum(positions, 0)
+        values = entries.values[at].astype(np.float64)
+        index, band, place, draw = first_in_bands(positions, values, self.arrays["bands"][rows], spec.n_band_examples)
+        where = (rows[index], band, place)
+        self.arrays["band_samples"][where] = entries.samples[at[index, draw]]
+        self.arrays["band_values"][where] = entries.values[at[index, draw]]
 
 
-def quantiles_of_sorted(ordered: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
-    """Quantiles of ascending values, NumPy's "linear" definition, in float64. [n] and [q] give [q]."""
-    position = quantiles * (len(ordered) - 1)
+def quantiles_of_sorted(
+    ordered: np.ndarray, starts: np.ndarray, stops: np.ndarray, quantiles: np.ndarray
+) -> np.ndarray:
+    """Quantiles of each ascending piece `ordered[starts[i]:stops[i]]`, NumPy's "linear" definition: float64 [n, q]."""
+    position = quantiles * (stops - starts - 1)[:, None]
     below = np.floor(position).astype(np.int64)
-    above = np.minimum(below + 1, len(ordered) - 1)
-    low, high = ordered[below].astype(np.float64), ordered[above].astype(np.float64)
     weight = position - below
-    step = high - low
-    found: np.ndarray = np.where(weight < 0.5, low + step * weight, high - step * (1 - weight))
+    first = starts[:, None] + below
+    low = ordered[first].astype(np.float64)
+    step = ordered[np.minimum(first + 1, (stops - 1)[:, None])] - low
+    # from the nearer end, as NumPy does it, so that the result never passes the other one
+    found: np.ndarray = np.where(weight < 0.5, low + step * weight, low + step - step * (1 - weight))
     return found
 
 
-def _edges(minimum: float, maximum: float, n_bins: int) -> np.ndarray:
-    low = min(0.0, minimum)
-    edges: np.ndarray = low + (maximum - low) * (np.arange(n_bins + 1) / n_bins)
-    edges[-1] = maximum
+def _edges(minimum: np.ndarray, maximum: np.ndarray, n_bins: int) -> np.ndarray:
+    """Bin edges [n, n_bins + 1]: equal steps from min(0, minimum) to the maximum."""
+    low, high = np.minimum(0.0, minimum.astype(np.float64)), maximum.astype(np.float64)
+    edges: np.ndarray = low[:, None] + (high - low)[:, None] * (np.arange(n_bins + 1) / n_bins)
+    edges[:, -1] = high
     return edges
 
 
-def _histogram(ordered: np.ndarray, n_bins: int) -> np.ndarray:
-    edges = _edges(float(ordered[0]), float(ordered[-1]), n_bins)
-    # float32 values against the smallest float32 at or above each edge: the same split without a float64 copy
-    low = edges[:-1].astype(np.float32)
-    low = np.where(low.astype(np.float64) < edges[:-1], np.nextafter(low, np.float32(np.inf)), low)
-    starts = np.searchsorted(ordered, low, side="left")
-    return np.diff(np.append(starts, len(ordered)))
+def _first_float32(edges: np.ndarray) -> np.ndarray:
+    """The smallest float32 at or above each float64 edge: it splits float32 values as the edge itself does."""
+    rounded = edges.astype(np.float32)
+    first: np.ndarray = np.where(rounded < edges, np.nextafter(rounded, np.float32(np.inf)), rounded)
+    return first
 
 
 def stats_of(row: dict[str, np.ndarray], feature: int, n_samples: int, spec: StoreSpec) -> FeatureStats:
@@ -145,7 +176,7 @@ def stats_of(row: dict[str, np.ndarray], feature: int, n_samples: int, spec: Sto
 
 
 def _read_histogram(row: dict[str, np.ndarray], spec: StoreSpec) -> Histogram:
-    edges = _edges(float(row["minimum"]), float(row["maximum"]), spec.n_bins)
+    edges = _edges(row["minimum"][None], row["maximum"][None], spec.n_bins)[0]
     return Histogram(edges=tuple(edges.tolist()), counts=tuple(row["histogram"].tolist()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,22 @@ def test_an_unfinished_store_does_not_open(tmp_path: Path) -> None:
             FeatureStore.open(tmp_path)
         with pytest.raises(BadDataError, match="segments hold"):
             writer.finish(n_samples=N_SAMPLES + 1)
+
+
+def test_memory_is_that_of_a_block_and_not_of_the_matrix(tmp_path: Path) -> None:
+    """12,000 x 4,000 would be 192 MB as float32."""
+    generator = np.random.default_rng(0)
+    n, n_features, l0 = 1000, 4000, 40
+    spec = StoreSpec(block_nonzeros=20_000, n_top=4, n_bands=2, n_band_examples=1, n_band_draws=4, n_bins=4)
+    indptr = np.arange(n + 1) * l0
+    with FeatureStoreWriter(tmp_path, key=KEY, n_features=n_features, spec=spec) as writer:
+        tracemalloc.start()
+        for first in range(0, 12_000, n):
+            features = (generator.integers(0, 100, (n, l0)) + np.arange(l0) * 100).astype(np.uint32).ravel()
+            writer.add(first, CompressedRows(indptr, features, generator.random(n * l0, np.float32) + 1))
+        writer.finish(n_samples=12_000)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 12e6
+    with FeatureStore.open(tmp_path) as store:
+        assert store.nnz == 12_000 * l0

@@ -1,0 +1,1 @@
+"""Corpus sources: one file each, found by reading this folder."""

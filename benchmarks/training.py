@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,11 +80,11 @@ def main() -> None:
     for d_in, n_features, batch in [SIZES["small"], *([] if options.small else [SIZES["large"]])]:
         samples = plant(batch, d_in=d_in, n_true=2 * d_in, true_l0=16.0).samples
         encoder, five = product_seconds(d_in, n_features, batch)
-        common = {"n_features": n_features, "n_steps": 10_000, "batch_size": batch, "lr": 1e-6}
+        common: dict[str, Any] = {"n_features": n_features, "n_steps": 10_000, "batch_size": batch, "lr": 1e-6}
         topk = TrainSpec(architecture="topk", k=32, **common)
         dead = topk.updated(dead_window_samples=1)
         relu = TrainSpec(architecture="relu", **common)
-        rows = [("encoder alone", encoder, None), ("five products", five, None)]
+        rows: list[tuple[str, float, float | None]] = [("encoder alone", encoder, None), ("five products", five, None)]
         rows.append(("TopK step, no dead feature", *step_seconds(topk, samples)))
         rows.append(("TopK step, silent ones dead", *step_seconds(dead, samples)))
         rows.append(("ReLU step, dense start", *step_seconds(relu, samples)))

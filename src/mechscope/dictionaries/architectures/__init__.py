@@ -1,3 +1,1 @@
 """One file per architecture; found by folder discovery."""
-
-__all__: list[str] = []

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -36,6 +37,7 @@ from mechscope.dictionaries.specs import DictionarySpec
 __all__ = ["TopK"]
 
 SMALLEST_NORM = 1e-12
+PARTITION_RATIO = 64
 
 
 @ARCHITECTURES.register("topk")
@@ -116,8 +118,30 @@ class TopK(Architecture):
 
 def top_codes(pre: Float[Tensor, "n n_features"], k: int) -> Codes:
     """The k largest entries of each row that are above 0, by rising feature id."""
+    n_features = pre.shape[1]
+    if pre.device.type == "cpu" and k < n_features < PARTITION_RATIO * k:
+        codes = _codes_above_kth(pre, k)
+        if codes is not None:
+            return codes
     top = torch.topk(pre, k, dim=1, sorted=False)
     features, order = top.indices.sort(dim=1)
     values = top.values.gather(1, order)
     kept = values > 0
-    return Codes(offsets(kept.sum(1)), features[kept].int(), values[kept], pre.shape[1])
+    return Codes(offsets(kept.sum(1)), features[kept].int(), values[kept], n_features)
+
+
+def _codes_above_kth(pre: Float[Tensor, "n n_features"], k: int) -> Codes | None:
+    """The same through each row's k-th largest value; None when a tie would keep more than k.
+
+    In widths below 64 k torch's top-k falls back to a slow selection, three times as slow as NumPy's partition.
+    """
+    n, n_features = pre.shape
+    array: np.ndarray = pre.numpy()
+    kth = np.partition(array, n_features - k, axis=1)[:, n_features - k, None]
+    is_kept = (array >= kth) & (array > 0)
+    flat = np.flatnonzero(is_kept)
+    counts = torch.from_numpy(np.bincount(flat // n_features, minlength=n))
+    if n and int(counts.max()) > k:
+        return None
+    features = torch.from_numpy((flat % n_features).astype(np.int32))
+    return Codes(offsets(counts), features, torch.from_numpy(array.reshape(-1)[flat]), n_features)

@@ -30,7 +30,7 @@ ALONE = '''class Empty:
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return PydocsSource(n_rows=150, blocks_per_document=4).build()
+    return PydocsSource(n_rows=80, blocks_per_document=4).build()
 
 
 def spelled(marks: dict[str, np.ndarray], source: str, name: str, value: object) -> str:
@@ -43,13 +43,13 @@ def write(folder: Path, text: str) -> LibraryFile:
 
 
 def test_the_contract_of_a_source_holds(tmp_path: Path) -> None:
-    check_corpus_source("pydocs", {"n_rows": 40, "blocks_per_document": 4}, tmp_path)
+    check_corpus_source("pydocs", {"n_rows": 12, "blocks_per_document": 4}, tmp_path)
 
 
 def test_the_facts_name_the_python_version_and_the_text(corpus: Corpus) -> None:
     assert corpus.facts["python"] == platform.python_version()
     assert corpus.facts["library"] == library_digest(library_files())
-    assert corpus.n_rows == 150
+    assert corpus.n_rows == 80
     assert corpus.tokens.lengths.max() == 128
     assert set(corpus.column("kind")) == {"topic", "docstring", "source"}
 
@@ -72,13 +72,13 @@ def test_regions_of_a_corpus_fit_its_tokens(corpus: Corpus) -> None:
 
 
 def test_seeds_change_the_choice_and_a_longer_corpus_begins_with_the_shorter(corpus: Corpus) -> None:
-    short = PydocsSource(n_rows=60, blocks_per_document=4).build()
+    short = PydocsSource(n_rows=20, blocks_per_document=4).build()
     assert np.array_equal(short.tokens.ids, corpus.tokens.ids[: short.n_tokens])
-    assert PydocsSource(n_rows=60, blocks_per_document=4, seed=1).build().digest != short.digest
+    assert PydocsSource(n_rows=20, blocks_per_document=4, seed=1).build().digest != short.digest
 
 
 def test_kinds_narrow_the_documents() -> None:
-    topics = PydocsSource(n_rows=20, kinds=("topic",)).build()
+    topics = PydocsSource(n_rows=10, kinds=("topic",)).build()
     assert set(topics.column("kind")) == {"topic"}
     assert set(topics.column("module")) == {"pydoc_data.topics"}
 
@@ -110,7 +110,7 @@ def test_docstrings_appear_once_in_place_or_apart(tmp_path: Path) -> None:
 
 
 def test_sources_without_their_docstrings_still_parse() -> None:
-    files = library_files()[::10]
+    files = library_files()[::20]
     halves = [list(module_documents(file, ("docstring", "source"))) for file in files]
     apart = [documents for documents in halves if any(d.facts["kind"] == "docstring" for d in documents)]
     assert 0.2 < len(apart) / len(halves) < 0.8

@@ -6,7 +6,7 @@ from rich.markup import escape
 
 from mechscope.cli.output import print_result, print_table
 from mechscope.features import ActivationExample, DecoderOutputs, FeatureOverview, Share, SimilarFeatures
-from mechscope.reports import show_token
+from mechscope.reports import running_text, show_token
 
 __all__ = ["print_decoder", "print_overview", "print_similar"]
 
@@ -163,7 +163,8 @@ def _examples(found: FeatureOverview) -> None:
 
 def _line(example: ActivationExample, maximum: float) -> str:
     parts = []
-    for token, value in zip(example.tokens[:TOKENS_SHOWN_MAX], example.activations, strict=False):
+    texts = example.tokens if example.focus is None else running_text(example.tokens)
+    for token, value in zip(texts[:TOKENS_SHOWN_MAX], example.activations, strict=False):
         text = escape(token.replace("\n", "↵"))
         level = 0 if not value else 1 + min(3, int(4 * value / maximum))
         parts.append(f"[{SHADES[level]}]{text}[/]" if level else text)

@@ -98,6 +98,7 @@ __all__ = [
     "planted_match",
     "plot_text",
     "region_bars",
+    "running_text",
     "show_token",
     "similar_features_table",
     "token_enrichment",

@@ -29,6 +29,7 @@ from mechscope.reports import (
     decoder_outputs,
     named_bars,
     region_bars,
+    running_text,
     show_token,
     similar_features_table,
     token_enrichment,
@@ -148,7 +149,8 @@ def _rows(found: FeatureOverview, examples: list[ActivationExample], *, title: s
 
 
 def _example(example: ActivationExample) -> Example:
-    pairs = zip(example.tokens, example.activations, strict=True)
+    texts = example.tokens if example.focus is None else running_text(example.tokens)
+    pairs = zip(texts, example.activations, strict=True)
     details = " · ".join(f"{name} {value}" for name, value in example.groups.items())
     return Example(
         tokens=tuple(Token(text=token, value=value) for token, value in pairs),

@@ -75,8 +75,8 @@ def test_nothing_to_draw_is_refused() -> None:
 
 def test_the_tokenizer_splits_at_spaces_and_knows_every_word() -> None:
     tokenizer = make_tokenizer()
-    assert tokenizer.encode(" ".join(WORDS)).ids == list(range(len(WORDS)))
-    assert tokenizer.encode("the xylophone").ids == [*encode_words(["the"]), UNK_ID]
+    assert tokenizer.encode(" ".join(WORDS), add_special_tokens=False).ids == list(range(len(WORDS)))
+    assert tokenizer.encode("the xylophone").ids == [*encode_words(["<bos>", "the"]), UNK_ID]
 
 
 def test_an_unknown_word_is_refused_by_the_word_list() -> None:

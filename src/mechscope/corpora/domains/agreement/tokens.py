@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
 
 from mechscope.core import BadDataError
 from mechscope.corpora.domains.agreement.lexicon import SPECIAL_TOKENS, WORDS
@@ -30,8 +31,10 @@ def encode_words(words: Sequence[str]) -> list[int]:
 
 
 def make_tokenizer() -> Tokenizer:
-    """The tokenizer: words to ids at spaces; a word outside the language becomes `<unk>`."""
+    """The tokenizer: `<bos>`, then words to ids at spaces; a word outside the language becomes `<unk>`."""
     tokenizer = Tokenizer(WordLevel(vocab=WORD_IDS, unk_token=SPECIAL_TOKENS[UNK_ID]))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    bos = SPECIAL_TOKENS[BOS_ID]
+    tokenizer.post_processor = TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, BOS_ID)])
     return tokenizer

@@ -5,7 +5,7 @@
 
 Synthetic codes: rows independent, values lognormal, p(rank) ~ 1 / (rank + 15)^1.05 capped at 0.5, ids permuted: the
 worst case for order, since real features come in bursts. Every build runs in its own process, whose peak resident
-memory is read with getrusage (in brackets: of a process that only makes the codes); the clock runs only inside the
+memory is read as VmHWM (in brackets: of a process that only reads the codes); the clock runs only inside the
 store. On a shared machine compare the CPU seconds.
 Read latency is the median over repeats; cold reads follow posix_fadvise(DONTNEED) on the files.
 """
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -48,13 +47,31 @@ def make_segment(first: int, n: int, chances: np.ndarray) -> CompressedRows:
     return CompressedRows(indptr, columns.astype(np.uint32), values)
 
 
-def build(folder: Path, n_samples: int, *, is_empty: bool) -> dict[str, float]:
-    """Build in this process; `is_empty` only makes the codes, to tell their memory from the store's."""
+def write_codes(folder: Path, n_samples: int) -> None:
     chances = probabilities()
+    folder.mkdir()
+    for first in range(0, n_samples, SEGMENT):
+        rows = make_segment(first, min(SEGMENT, n_samples - first), chances)
+        for name in ("indptr", "features", "values"):
+            np.save(folder / f"{first}-{name}.npy", getattr(rows, name))
+
+
+def read_codes(folder: Path, first: int) -> CompressedRows:
+    return CompressedRows(*(np.load(folder / f"{first}-{name}.npy") for name in ("indptr", "features", "values")))
+
+
+def peak_megabytes() -> float:
+    # not getrusage: its ru_maxrss is inherited from the parent through fork and exec
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def build(folder: Path, codes: Path, n_samples: int, *, is_empty: bool) -> dict[str, float]:
+    """Build in this process; `is_empty` only reads the codes, to tell their memory from the store's."""
     with FeatureStoreWriter(folder, key={"n": n_samples}, n_features=N_FEATURES, spec=StoreSpec()) as writer:
         add_seconds = cpu_seconds = 0.0
         for first in range(0, n_samples, SEGMENT):
-            rows = make_segment(first, min(SEGMENT, n_samples - first), chances)
+            rows = read_codes(codes, first)
             begun, cpu_begun = time.perf_counter(), time.process_time()
             if not is_empty:
                 writer.add(first, rows)
@@ -65,12 +82,12 @@ def build(folder: Path, n_samples: int, *, is_empty: bool) -> dict[str, float]:
             writer.finish(n_samples=n_samples)
         merge_seconds = time.perf_counter() - begun
         cpu_seconds += time.process_time() - cpu_begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_megabytes()
     return {"add": add_seconds, "merge": merge_seconds, "cpu": cpu_seconds, "peak_mb": peak}
 
 
-def build_apart(folder: Path, n_samples: int, *, is_empty: bool = False) -> dict[str, float]:
-    command = [sys.executable, __file__, "--build", str(folder), str(n_samples), str(int(is_empty))]
+def build_apart(folder: Path, codes: Path, n_samples: int, *, is_empty: bool = False) -> dict[str, float]:
+    command = [sys.executable, __file__, "--build", str(folder), str(codes), str(n_samples), str(int(is_empty))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout)
     return result
@@ -117,25 +134,29 @@ def reads(folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--build", nargs=3, metavar=("FOLDER", "SAMPLES", "EMPTY"), help="used by the benchmark itself")
+    parser.add_argument(
+        "--build", nargs=4, metavar=("FOLDER", "CODES", "SAMPLES", "EMPTY"), help="used by the benchmark itself"
+    )
     asked = parser.parse_args()
     if asked.build:
-        folder, n_samples, empty = asked.build
-        print(json.dumps(build(Path(folder), int(n_samples), is_empty=empty == "1")))
+        folder, codes, n_samples, empty = asked.build
+        print(json.dumps(build(Path(folder), Path(codes), int(n_samples), is_empty=empty == "1")))
         return
     print("| samples | segments s | merge s | CPU s of both | samples/s | nnz/s | peak MB (codes alone) ", end="")
     print("| 1K cold / warm ms | 100K | 500K | nnz | B/nnz |\n|" + "---|" * 12)
     for size in SIZES:
         n_samples = size // 10 if asked.quick else size
         with tempfile.TemporaryDirectory() as scratch:
-            took = build_apart(Path(scratch) / "store", n_samples)
-            bare = build_apart(Path(scratch) / "empty", n_samples, is_empty=True)
+            codes = Path(scratch) / "codes"
+            write_codes(codes, n_samples)
+            took = build_apart(Path(scratch) / "store", codes, n_samples)
+            bare = build_apart(Path(scratch) / "empty", codes, n_samples, is_empty=True)
             with FeatureStore.open(Path(scratch) / "store") as store:
                 nnz = store.nnz
             seconds = took["add"] + took["merge"]
             print(
-                f"| {n_samples:,} | {took['add']:.1f} | {took['merge']:.1f} | {took['cpu']:.1f} | {n_samples / seconds:,.0f} "
-                f"| {nnz / seconds:,.0f} | {took['peak_mb']:.0f} ({bare['peak_mb']:.0f}) "
+                f"| {n_samples:,} | {took['add']:.1f} | {took['merge']:.1f} | {took['cpu']:.1f} "
+                f"| {n_samples / seconds:,.0f} | {nnz / seconds:,.0f} | {took['peak_mb']:.0f} ({bare['peak_mb']:.0f}) "
                 f"| {reads(Path(scratch) / 'store')} |",
                 flush=True,
             )

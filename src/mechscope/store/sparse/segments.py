@@ -71,8 +71,9 @@ def canonical_rows(rows: CompressedRows, n_features: int, first_sample: int) -> 
     matrix = _matrix(rows, n_features)
     matrix.sort_indices()
     features = matrix.indices.astype(np.uint32)
-    twice = np.flatnonzero(features[1:] == features[:-1])
-    twice = twice[~np.isin(twice + 1, rows.indptr)]
+    begins_row = np.zeros(len(features) + 1, bool)
+    begins_row[rows.indptr] = True
+    twice = np.flatnonzero((features[1:] == features[:-1]) & ~begins_row[1 : len(features)])
     if len(twice):
         raise BadDataError(
             f"sample {first_sample + _row_of(rows, int(twice[0]))} names feature {features[twice[0]]} twice",

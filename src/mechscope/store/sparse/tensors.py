@@ -8,6 +8,7 @@ of rows straight into a buffer: a cold mapped page costs the device's whole read
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import weakref
@@ -18,7 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from mechscope.core import BadDataError, UsageError, canonical_json, digest_bytes
+from mechscope.core import BadDataError, UsageError, canonical_json
 from mechscope.store.atomic import atomic_path
 
 __all__ = ["TensorFile", "TensorFileWriter", "TensorPlace", "read_tensors", "write_tensors"]
@@ -144,7 +145,7 @@ def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mappin
     """Write whole arrays atomically; the header's metadata gains `sha256`, the checksum of all tensor bytes."""
     held = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     shapes = {name: (array.dtype, array.shape) for name, array in held.items()}
-    checksum = digest_bytes(b"".join(array.tobytes() for array in held.values()))
+    checksum = _digest(held)
     with (
         atomic_path(path) as temporary,
         TensorFileWriter(temporary, shapes, {**metadata, "sha256": checksum}) as writer,
@@ -158,13 +159,20 @@ def read_tensors(path: Path, *, check: bool = True) -> tuple[dict[str, np.ndarra
     with TensorFile(path) as file:
         arrays = {name: file.read(name) for name in file.places}
         metadata = file.metadata
-    if check and digest_bytes(b"".join(array.tobytes() for array in arrays.values())) != metadata.get("sha256"):
+    if check and _digest(arrays) != metadata.get("sha256"):
         raise BadDataError(
             f"the tensors in {path} do not have the checksum in its header",
             expected=f"SHA-256 {str(metadata.get('sha256'))[:12]}…",
             todo="the file was damaged: delete its folder and build it again",
         )
     return arrays, metadata
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    state = hashlib.sha256()
+    for array in arrays.values():
+        state.update(array.data.cast("B") if array.size else b"")
+    return state.hexdigest()
 
 
 def _layout(

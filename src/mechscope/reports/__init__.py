@@ -57,6 +57,7 @@ from mechscope.reports.tables import (
     similar_features_table,
     verification_table,
 )
+from mechscope.reports.words import running_text
 
 __all__ = [
     "TIERS",

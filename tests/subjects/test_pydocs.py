@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPTNeoXForCausalLM
 
-from mechscope.core import BadDataError
+from mechscope.core import BadDataError, digest_file
 from mechscope.corpora.sources.pydocs import PydocsSource
 from mechscope.subjects.language_models import LanguageModelTrainSpec, causal_losses
-from mechscope.subjects.pydocs import PydocsTrainSpec, train_pydocs
+from mechscope.subjects.pydocs import TrainedPydocs, TrainPydocsSpec, train_pydocs
 
 SHIPPED = Path(__file__).parents[2] / "src" / "mechscope" / "subjects_data" / "pydocs"
-TINY = PydocsTrainSpec(
+TINY = TrainPydocsSpec(
     kinds=("topic",),
     d_vocab=400,
     block_length=32,
@@ -24,7 +23,7 @@ TINY = PydocsTrainSpec(
     n_layers=1,
     n_heads=2,
     n_valid_rows=16,
-    train=LanguageModelTrainSpec(batch_size=16, n_steps=40, lr=1e-2, warmup=5, n_evaluations=2),
+    training=LanguageModelTrainSpec(batch_size=16, n_steps=40, lr=1e-2, warmup=5, n_evaluations=2),
 )
 
 
@@ -33,9 +32,9 @@ def test_a_tiny_one_is_made_again_byte_for_byte_and_learns(tmp_path: Path) -> No
     again = train_pydocs(TINY, tmp_path / "b")
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    assert {**first, "train_seconds": 0} == {**again, "train_seconds": 0}
-    assert first["history"]["valid_loss"][-1] < 5.5 < np.log(400)
-    assert json.loads((tmp_path / "a" / "training_record.json").read_text()) == first
+    assert first.updated(cpu_seconds=0) == again.updated(cpu_seconds=0)
+    assert first.history["valid_loss"][-1] < 5.5 < np.log(400)
+    assert TrainedPydocs.read(tmp_path / "a" / "training_record.json") == first
 
 
 def test_too_few_documents_for_three_splits_are_refused(tmp_path: Path) -> None:
@@ -44,26 +43,24 @@ def test_too_few_documents_for_three_splits_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_shipped_record_beats_the_trigram_model_clearly() -> None:
-    record = json.loads((SHIPPED / "training_record.json").read_text())
-    held_out = record["held_out"]
-    assert held_out["n_tokens"] > 100_000
-    assert held_out["model"]["interval_95"][1] < held_out["kneser_ney_trigram"]["interval_95"][0]
-    assert held_out["trigram_minus_model"]["interval_95"][0] > 0
-    assert PydocsTrainSpec.parse(record["spec"]) == PydocsTrainSpec(), "the defaults are the shipped checkpoint's"
+    record = TrainedPydocs.read(SHIPPED / "training_record.json")
+    assert record.scores.n_tokens > 100_000
+    assert record.scores.model.high < record.scores.trigram.low
+    assert record.scores.trigram_minus_model.low > 0.1
+    assert record.spec == TrainPydocsSpec(), "the defaults are the shipped checkpoint's"
+    assert record.weights_sha256 == digest_file(SHIPPED / "model.safetensors")
     assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 4.5e6
 
 
 def test_the_shipped_model_predicts_held_out_modules_as_recorded() -> None:
-    record = json.loads((SHIPPED / "training_record.json").read_text())
+    record = TrainedPydocs.read(SHIPPED / "training_record.json")
     model = GPTNeoXForCausalLM.from_pretrained(SHIPPED)
     assert model.dtype == torch.float32
-    corpus = PydocsSource(n_rows=600, blocks_per_document=8).build()
+    corpus = PydocsSource(n_rows=150, blocks_per_document=4).build()
     rows = np.flatnonzero((corpus.column("split") == "test") & (corpus.tokens.lengths == 128))
     ids = torch.from_numpy(corpus.tokens.select(rows).ids.reshape(-1, 128))
     # Other Python versions have somewhat other text, and 8 blocks a module weigh the modules otherwise.
-    assert float(causal_losses(model, ids).mean()) == pytest.approx(
-        record["held_out"]["model"]["nats_per_token"], abs=0.5
-    )
+    assert float(causal_losses(model, ids).mean()) == pytest.approx(record.scores.model.nats_per_token, abs=0.5)
 
 
 def test_the_shipped_tokenizer_gives_text_back_unchanged() -> None:

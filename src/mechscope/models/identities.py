@@ -34,8 +34,9 @@ def relative_error(seen: Tensor, told: Tensor) -> float:
     """max |seen - told| / max |told|, in float32; NaN when the shapes differ or a value is not finite."""
     if seen.shape != told.shape:
         return float("nan")
-    scale = told.float().abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-    return float((seen.float() - told.float()).abs().max() / scale)
+    seen, told = seen.detach().float(), told.detach().float()
+    scale = told.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    return float((seen - told).abs().max() / scale)
 
 
 def misshapen(values: Values) -> dict[LayerComponent, str]:

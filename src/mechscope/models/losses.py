@@ -16,7 +16,7 @@ __all__ = ["model_loss"]
 IGNORED_LABEL = -100
 
 
-def model_loss(component_map: ComponentMap, batch: Batch, logits: Tensor) -> Float[Tensor, n]:
+def model_loss(component_map: ComponentMap, batch: Batch, logits: Tensor) -> Float[Tensor, "n"]:
     """See `Model.loss`."""
     match component_map.kind:
         case "causal_lm":
@@ -33,13 +33,13 @@ def model_loss(component_map: ComponentMap, batch: Batch, logits: Tensor) -> Flo
             )
 
 
-def _next_token_loss(batch: Batch, logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, n]:
+def _next_token_loss(batch: Batch, logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, "n"]:
     real = batch.attention_mask.bool()
     predicted = real[:, :-1] & real[:, 1:]
     return cross_entropy(logits[:, :-1][predicted].float(), batch.input_ids[:, 1:][predicted], reduction="none")
 
 
-def _label_loss(batch: Batch, logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, n]:
+def _label_loss(batch: Batch, logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, "n"]:
     labels = batch.extra.get("labels")
     if labels is None or labels.shape != batch.input_ids.shape:
         raise UsageError(
@@ -51,7 +51,7 @@ def _label_loss(batch: Batch, logits: Float[Tensor, "batch pos d_vocab"]) -> Flo
     return cross_entropy(logits[predicted].float(), labels[predicted], reduction="none")
 
 
-def _set_loss(batch: Batch, logits: Float[Tensor, "batch d_vocab"], excluded: tuple[int, ...]) -> Float[Tensor, batch]:
+def _set_loss(batch: Batch, logits: Float[Tensor, "batch d_vocab"], excluded: tuple[int, ...]) -> Float[Tensor, "batch"]:
     if batch.targets is None or batch.targets.shape != logits.shape:
         shape = None if batch.targets is None else tuple(batch.targets.shape)
         raise UsageError(

@@ -152,14 +152,14 @@ class Model:
             values[LOGITS] = output
         return Capture({site: values[site] for site in sites}, output if logits else None)
 
-    def logits(self, batch: Batch, *, edits: Sequence[Edit] = ()) -> Float[Tensor, "batch pos d_vocab"]:
+    def logits(self, batch: Batch, *, edits: Sequence[Edit] = ()) -> Float[Tensor, "batch *pos d_vocab"]:
         """The outputs under edits (a set model's: [batch d_vocab]); without edits bit-equal to the bare module's.
 
         Raises as `capture` does.
         """
         return self._run(batch, [], edits, wants_output=True)[0][LOGITS]
 
-    def loss(self, batch: Batch, logits: Tensor) -> Float[Tensor, n]:
+    def loss(self, batch: Batch, logits: Tensor) -> Float[Tensor, "n"]:
         """The loss in nats, unreduced, float32.
 
         Causal: cross-entropy of each real token given those before it, row by row (n = real tokens - rows).

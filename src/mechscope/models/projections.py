@@ -24,8 +24,8 @@ FORM_TOLERANCE = 1e-4
 class NormParts:
     """A norm as a linear map at a given scale: `(x - mean x if centred) * weight / scale + bias`."""
 
-    weight: Float[Tensor, d_model]
-    bias: Float[Tensor, d_model] | float
+    weight: Float[Tensor, "d_model"]
+    bias: Float[Tensor, "d_model"] | float
     is_centred: bool
     epsilon: float
 

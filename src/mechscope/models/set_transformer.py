@@ -35,11 +35,11 @@ class SetTransformerConfig(Spec):
     model_type: Literal["mechscope_set"] = "mechscope_set"
     d_vocab: int = 140
     n_weapons: int = 130
-    d_model: int = 96
+    d_model: int = 64
     n_layers: int = 2
     n_heads: int = 4
-    d_mlp: int = 256
-    n_inducing: int = 16
+    d_mlp: int = 128
+    n_inducing: int = 8
     pad_token_id: int = 139
     norm_epsilon: float = 1e-5
 

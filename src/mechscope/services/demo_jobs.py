@@ -20,9 +20,9 @@ DEMO_JOBS: dict[str, MainJobSpec] = {
     "agreement": MainJobSpec(
         subject="agreement",
         model="agreement",
-        site="resid_post:2",
-        corpus=CorpusSpec(source="agreement", options={"n_rows": 8000}),
-        train=TrainSpec(architecture="topk", n_features=1024, k=24, n_steps=3000, batch_size=1024, lr=3e-3),
+        site="resid_post:1",
+        corpus=CorpusSpec(source="agreement", options={"n_rows": 6000}),
+        train=TrainSpec(architecture="topk", n_features=768, k=16, n_steps=2000, batch_size=1024, lr=2e-3),
     ),
     "pydocs": MainJobSpec(
         subject="pydocs",

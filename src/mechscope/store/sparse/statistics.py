@@ -9,7 +9,7 @@ replacement, sorted into bands of the quantiles; the first ones of each band are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -150,7 +150,7 @@ def _first_float32(edges: np.ndarray) -> np.ndarray:
     return first
 
 
-def stats_of(row: dict[str, np.ndarray], feature: int, n_samples: int, spec: StoreSpec) -> FeatureStats:
+def stats_of(row: dict[str, Any], feature: int, n_samples: int, spec: StoreSpec) -> FeatureStats:
     """The stored statistics of one feature as a result; `row` holds one row of every array of its table."""
     count = int(row["count"])
     mean = float(row["sum"]) / n_samples

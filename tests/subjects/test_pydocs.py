@@ -10,7 +10,9 @@ import torch
 from transformers import AutoTokenizer, GPTNeoXForCausalLM
 
 from mechscope.core import BadDataError, digest_file
-from mechscope.corpora.sources.pydocs import PydocsSource
+from mechscope.corpora.blocks import BlockSpec, block_rows
+from mechscope.corpora.documents import split_of
+from mechscope.corpora.python_library import library_files, module_documents
 from mechscope.subjects.language_models import LanguageModelTrainSpec, causal_losses
 from mechscope.subjects.pydocs import TrainedPydocs, TrainPydocsSpec, train_pydocs
 
@@ -56,11 +58,14 @@ def test_the_shipped_model_predicts_held_out_modules_as_recorded() -> None:
     record = TrainedPydocs.read(SHIPPED / "training_record.json")
     model = GPTNeoXForCausalLM.from_pretrained(SHIPPED)
     assert model.dtype == torch.float32
-    corpus = PydocsSource(n_rows=150, blocks_per_document=4).build()
-    rows = np.flatnonzero((corpus.column("split") == "test") & (corpus.tokens.lengths == 128))
-    ids = torch.from_numpy(corpus.tokens.select(rows).ids.reshape(-1, 128))
-    # Other Python versions have somewhat other text, and 8 blocks a module weigh the modules otherwise.
-    assert float(causal_losses(model, ids).mean()) == pytest.approx(record.scores.model.nats_per_token, abs=0.5)
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
+    files = [file for file in library_files() if split_of(file.module) == "test"]
+    documents = [document for file in files for document in module_documents(file, ("docstring", "source"))]
+    rows = [row for row in block_rows(documents, tokenizer, BlockSpec()) if len(row) == 128]
+    drawn = np.random.default_rng(0).choice(len(rows), 120, replace=False)
+    losses = causal_losses(model, torch.from_numpy(np.stack([rows[index] for index in drawn])))
+    # 120 of the 2,000 rows behind the record, help topics left out; another Python version has somewhat other text.
+    assert float(losses.mean()) == pytest.approx(record.scores.model.nats_per_token, abs=0.4)
 
 
 def test_the_shipped_tokenizer_gives_text_back_unchanged() -> None:

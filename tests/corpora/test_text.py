@@ -34,7 +34,17 @@ def source(*paths: Path | str, **options: object) -> TextSource:
 
 
 def test_the_contract_of_a_source_holds(library: Path, tmp_path: Path) -> None:
-    check_corpus_source("text", {"paths": [str(library)], "tokenizer": "pydocs"}, tmp_path / "scratch")
+    for number in range(60):
+        (library / f"more{number}.txt").write_text(f"File {number}.\n" * 40)
+    options = {"paths": [str(library)], "tokenizer": "pydocs"}
+    assert check_corpus_source("text", options, tmp_path / "scratch").facts["split_unit"] == "document"
+
+
+def test_one_long_file_is_split_by_runs_of_blocks_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("All the text that there is.\n" * 600)
+    corpus = source(tmp_path / "long.txt", block_length=32).build()
+    assert str(corpus.facts["split_unit"]).startswith("run of")
+    assert set(corpus.column("split")) == {"train", "valid", "test"}
 
 
 def test_a_folder_gives_its_text_files_and_counts_what_it_passes_over(library: Path) -> None:

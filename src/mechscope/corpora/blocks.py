@@ -87,6 +87,12 @@ def text_corpus(
             task.advance(note=f"{len(rows.ids):,} rows")
             if rows.is_full:
                 break
+    if not rows.ids:
+        raise BadDataError(
+            f"corpus {name!r} has 0 rows: {rows.counts['n_documents_without_tokens']} documents without a token",
+            expected="at least one document with text",
+            todo="check the files and filters that it is made from",
+        )
     row_columns = rows.row_columns([name for name, column in columns.items() if column.level == "row"])
     return Corpus(
         name=name,

@@ -43,7 +43,7 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
-    def __getitem__(self, row: int) -> np.ndarray:
+    def __getitem__(self, row: int | np.integer) -> np.ndarray:
         return self.ids[self.indptr[row] : self.indptr[row + 1]]
 
     @property

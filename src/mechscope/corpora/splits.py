@@ -40,6 +40,6 @@ def split_rows(
     runs = [f"{group}\x1f{block // length}" for group, block in zip(groups, blocks, strict=True)]
     ordered = sorted(dict.fromkeys(runs), key=lambda run: derive_seed(seed, "split run", run))
     n_held_out = max(1, round(HELD_OUT_SHARE * len(ordered))) if len(ordered) > 2 else 0
-    names = {run: "test" for run in ordered[:n_held_out]}
-    names |= {run: "valid" for run in ordered[n_held_out : 2 * n_held_out]}
+    names = dict.fromkeys(ordered[:n_held_out], "test")
+    names |= dict.fromkeys(ordered[n_held_out : 2 * n_held_out], "valid")
     return np.array([names.get(run, "train") for run in runs], dtype=object), f"run of {length} blocks"

@@ -32,8 +32,8 @@ class Batch:
             on the CPU only.
     """
 
-    input_ids: Int[Tensor, "batch pos"]
-    attention_mask: Int[Tensor, "batch pos"]
+    input_ids: Tensor  # shapes and dtypes are checked below, with an error that says what to do
+    attention_mask: Tensor
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     targets: Float[Tensor, "batch d_vocab"] | None = None
 

@@ -51,7 +51,9 @@ def _label_loss(batch: Batch, logits: Float[Tensor, "batch pos d_vocab"]) -> Flo
     return cross_entropy(logits[predicted].float(), labels[predicted], reduction="none")
 
 
-def _set_loss(batch: Batch, logits: Float[Tensor, "batch d_vocab"], excluded: tuple[int, ...]) -> Float[Tensor, "batch"]:
+def _set_loss(
+    batch: Batch, logits: Float[Tensor, "batch d_vocab"], excluded: tuple[int, ...]
+) -> Float[Tensor, "batch"]:
     if batch.targets is None or batch.targets.shape != logits.shape:
         shape = None if batch.targets is None else tuple(batch.targets.shape)
         raise UsageError(

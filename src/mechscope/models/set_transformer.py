@@ -87,7 +87,7 @@ class Mlp(nn.Module):
         self.activation = nn.GELU()
         self.down = nn.Linear(config.d_mlp, config.d_model)
 
-    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """What the sublayer adds to the residual stream."""
         added: Tensor = self.down(self.activation(self.up(x)))
         return added

@@ -45,7 +45,7 @@ class ArraySource:
     Raises BadDataError when the array is empty or not two-dimensional.
     """
 
-    def __init__(self, samples: Float[Tensor, "n_samples d_in"]) -> None:
+    def __init__(self, samples: Float[Tensor, "..."]) -> None:
         if samples.ndim != 2 or not samples.shape[0] or not samples.shape[1]:
             raise BadDataError(
                 f"samples of shape {tuple(samples.shape)}",

@@ -175,12 +175,12 @@ def stats_of(row: dict[str, Any], feature: int, n_samples: int, spec: StoreSpec)
     )
 
 
-def _read_histogram(row: dict[str, np.ndarray], spec: StoreSpec) -> Histogram:
+def _read_histogram(row: dict[str, Any], spec: StoreSpec) -> Histogram:
     edges = _edges(row["minimum"][None], row["maximum"][None], spec.n_bins)[0]
     return Histogram(edges=tuple(edges.tolist()), counts=tuple(row["histogram"].tolist()))
 
 
-def _read_bands(row: dict[str, np.ndarray], spec: StoreSpec) -> tuple[Band, ...]:
+def _read_bands(row: dict[str, Any], spec: StoreSpec) -> tuple[Band, ...]:
     bands = []
     for i in range(spec.n_bands):
         kept = ~np.isnan(row["band_values"][i])
@@ -197,5 +197,5 @@ def _read_bands(row: dict[str, np.ndarray], spec: StoreSpec) -> tuple[Band, ...]
     return tuple(bands)
 
 
-def _known(value: np.ndarray) -> float | None:
+def _known(value: np.floating) -> float | None:
     return None if np.isnan(value) else float(value)

@@ -28,7 +28,7 @@ DEMO_JOBS: dict[str, MainJobSpec] = {
         subject="pydocs",
         model="pydocs",
         site="resid_post:2",
-        corpus=CorpusSpec(source="pydocs", options={"n_rows": 4096}),
-        train=TrainSpec(architecture="topk", n_features=2048, k=24, n_steps=2500, batch_size=2048, lr=3e-3),
+        corpus=CorpusSpec(source="pydocs", options={"n_rows": 5000, "blocks_per_document": 24}),
+        train=TrainSpec(architecture="topk", n_features=2048, k=24, n_steps=2500, batch_size=1024, lr=3e-3),
     ),
 }

@@ -17,6 +17,9 @@ from mechscope.workspace import SubjectEntry, Workspace
 __all__ = ["CorpusRequest", "Target", "corpus_spec", "open_target", "parse_options"]
 
 
+WEIGHTS_FILE = "model.safetensors"
+
+
 class CorpusRequest(Spec):
     """What a person said about the corpus; at most one of the three ways.
 
@@ -76,7 +79,7 @@ def corpus_spec(request: CorpusRequest, *, model: str) -> CorpusSpec:
                 expected="--vocab-path and --weapon-vocab-path beside --data-csv",
                 todo="name both JSON files",
             )
-        files = {"data_csv": request.builds_csv, "vocab": request.vocab, "weapon_vocab": request.weapon_vocab}
+        files = {"csv": request.builds_csv, "vocab": request.vocab, "weapon_vocab": request.weapon_vocab}
         return CorpusSpec(source="builds_csv", options={**files, **request.options})
     if model in DEMO_JOBS:
         return DEMO_JOBS[model].corpus
@@ -92,7 +95,7 @@ def open_target(
 ) -> Target:
     """Open what was named: a subject of the workspace first, else a shipped model, a folder or a hub id."""
     subjects = workspace.subjects()
-    name = model if model is not None else _only_subject(subjects)
+    name = _model_folder(model) if model is not None else _only_subject(subjects)
     if name in subjects and not (request.source or request.text or request.builds_csv):
         entry = subjects[name]
         if entry.corpus is None:
@@ -106,6 +109,11 @@ def open_target(
     source = subjects[name].model if name in subjects else name
     corpus, folder = make_corpus(corpus_spec(request, model=source), workspace.corpora, progress=progress)
     return Target(source, Model.open(source), site, corpus, folder, subjects.get(name))
+
+
+def _model_folder(model: str) -> str:
+    # The founding documents name the checkpoint file; its config lies beside it.
+    return str(Path(model).parent) if Path(model).is_file() and Path(model).name == WEIGHTS_FILE else model
 
 
 def _only_subject(subjects: dict[str, SubjectEntry]) -> str:

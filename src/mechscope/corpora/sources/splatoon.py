@@ -37,8 +37,8 @@ class SplatoonSource(Spec):
 
     n_rows: int = Field(default=40_000, ge=1)
     seed: int = 0
-    min_empty: int = Field(default=1, ge=0, le=N_SLOTS)
-    max_empty: int = Field(default=7, ge=0, le=N_SLOTS)
+    min_empty: int = Field(default=3, ge=0, le=N_SLOTS)
+    max_empty: int = Field(default=8, ge=0, le=N_SLOTS)
     empty_decay: float = Field(default=0.9, gt=0, le=1)
     encoding: Encoding = "cumulative"
     held_out: tuple[float, float] = (0.1, 0.2)

@@ -31,7 +31,7 @@ __all__ = ["Builds", "draw_builds", "empty_slots", "style_shares"]
 STYLES: tuple[Playstyle, ...] = (FLEX, *PLAYSTYLES)
 CHOICES: tuple[str, ...] = (*FAMILIES, *MAIN_ONLY)
 MAIN_ONLY_BASE = -0.5
-TASTE_SCALE = 0.4
+TASTE_SCALE = 0.3
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ __all__ = ["feature_blocks"]
 
 N_EXAMPLES = 8
 N_BARS = 10
+# These mislead a reader of the examples; the others are said beside the regions.
+LOUD_FLAGS = ("tail marker", "dominating group", "never active")
 
 
 def feature_blocks(made: MainJob, shown: tuple[Shown, ...], progress: Progress) -> list[Block]:
@@ -62,7 +64,7 @@ def _how_chosen(shown: tuple[Shown, ...]) -> str:
 def _card(found: FeatureOverview, item: Shown) -> FeatureCard:
     stats = found.stats
     blocks: list[Block] = [
-        Note(text=flag.text, title=flag.kind, tone="warning") for flag in found.flags if flag.kind != "relu floor"
+        Note(text=flag.text, title=flag.kind, tone="warning") for flag in found.flags if flag.kind in LOUD_FLAGS
     ]
     blocks.append(_examples(found))
     regions = [RegionBar(name=r.name, low=r.low, high=r.high, n=r.n, share=r.share, mean=r.mean) for r in found.regions]
@@ -179,7 +181,7 @@ def _more(found: FeatureOverview) -> tuple[Block, ...]:
         for r in found.regions
     )
     blocks: list[Block] = [Table(columns=columns, rows=rows, title="The six regions")]
-    blocks += [Note(text=flag.text, title=flag.kind) for flag in found.flags if flag.kind == "relu floor"]
+    blocks += [Note(text=flag.text, title=flag.kind) for flag in found.flags if flag.kind not in LOUD_FLAGS]
     blocks.append(similar_features_table(_similar(found), n_samples=found.stats.n_samples))
     drawn = [example for example in found.examples if example.source != "top"]
     if drawn:

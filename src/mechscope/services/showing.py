@@ -1,18 +1,20 @@
 """Which features the report shows: those that match planted concepts, else those that read most alike.
 
 Without planted concepts a feature is ranked by how alike its largest activations are on the surface: among its
-stored top samples (one a row), the largest of
+stored top samples (one a document, at most `TOP_LOOKED_AT`), the largest of
 
-    share of one value - its share among all samples        over the values of the sample's token, of the token
-                                                             before it, and of every group and token column
+    share of one value - its share among all samples
 
-A feature also needs samples from several documents and a density that is neither tiny nor a large part of the corpus.
-Half of the places go to features whose top samples hold at least `MIN_TOKENS` different tokens: contexts, not words.
-The ranking looks at all rows and claims nothing; it only decides what is printed first.
+over the values of the sample's token, of the token before it, of any token among the `WINDOW` before it, and of every
+group and token column. A feature also needs a density between `DENSITY_MIN` and `DENSITY_MAX` and top samples from
+`DOCUMENTS_MIN` documents. Three quarters of the places go to contexts: features whose top samples hold many different
+tokens, ranked by that share times min(1, different tokens / `MANY_TOKENS`). The rest goes to single words. The ranking
+looks at all rows and claims nothing; it only decides what is printed first.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +26,12 @@ from mechscope.services.main_job import MainJob
 
 __all__ = ["Shown", "choose_shown"]
 
-DENSITY_MAX = 0.05
-ACTIVE_MIN = 50
+DENSITY_MIN, DENSITY_MAX = 0.001, 0.05
 TOP_LOOKED_AT = 40
 DOCUMENTS_MIN = 6
-MIN_TOKENS = 6
+MIN_TOKENS = 8
+MANY_TOKENS = 20
+WINDOW = 6
 COLUMN_VALUES_MAX = 1000
 
 
@@ -61,12 +64,17 @@ class _Surface:
     share: float
     base: float
     n: int
-    n_documents: int
     n_tokens: int
 
     @property
-    def score(self) -> float:
+    def likeness(self) -> float:
+        """How much more common the value is among the largest activations than everywhere."""
         return self.share - self.base
+
+    @property
+    def context_score(self) -> float:
+        """Likeness, for as many different tokens as possible."""
+        return self.likeness * min(1.0, self.n_tokens / MANY_TOKENS)
 
 
 def choose_shown(made: MainJob, matches: MatchResult | None, *, n_shown: int) -> tuple[Shown, ...]:
@@ -97,29 +105,34 @@ def _shown_surface(surface: _Surface) -> Shown:
     return Shown(
         feature=surface.feature,
         title=f"{surface.what}: {show_token(surface.value)}",
-        subtitle=f"{surface.share:.0%} of its {surface.n} largest activations (one a row, {surface.n_documents} "
-        f"documents, {surface.n_tokens} different tokens), against {surface.base:.2%} of all samples",
-        chosen_by="features whose largest activations are most alike on the surface (ranked over all rows; half of "
-        f"them with at least {MIN_TOKENS} different tokens among those activations)",
+        subtitle=f"so in {surface.share:.0%} of its {surface.n} largest activations (one a document, "
+        f"{surface.n_tokens} different tokens), against {surface.base:.2%} of all samples",
+        chosen_by="features whose largest activations are most alike on the surface (ranked over all rows, most "
+        f"of them with at least {MIN_TOKENS} different tokens among those activations)",
     )
 
 
 def _most_alike(inputs: FeatureInputs, n_shown: int) -> list[_Surface]:
     attributes, documents = _attributes(inputs), _documents(inputs)
-    counts = inputs.store.counts()
-    candidates = np.flatnonzero((counts >= ACTIVE_MIN) & (counts <= DENSITY_MAX * inputs.store.n_samples))
+    density = inputs.store.counts() / inputs.store.n_samples
+    candidates = np.flatnonzero((density >= DENSITY_MIN) & (density <= DENSITY_MAX))
     found = [_surface(inputs, feature, attributes, documents) for feature in candidates.tolist()]
-    surfaces = sorted((surface for surface in found if surface is not None), key=lambda surface: -surface.score)
-    contexts = [surface for surface in surfaces if surface.n_tokens >= MIN_TOKENS]
+    surfaces = sorted((surface for surface in found if surface is not None), key=lambda surface: -surface.likeness)
+    contexts = sorted((s for s in surfaces if s.n_tokens >= MIN_TOKENS), key=lambda surface: -surface.context_score)
     chosen: dict[int, _Surface] = {}
-    readings: set[tuple[str, str]] = set()
-    for pool, n in ((contexts, (n_shown + 1) // 2), (surfaces, n_shown)):
+    readings: set[str] = set()
+    kinds: Counter[str] = Counter()
+    # Two features of one reading teach less than two readings, and so do many of one kind.
+    for pool, n, of_a_kind in (
+        (contexts, -(-3 * n_shown // 4), max(1, n_shown // 3)),
+        (surfaces, n_shown, n_shown),
+    ):
         for surface in pool:
-            reading = (surface.what, surface.value)
-            # Two features of one reading teach less than two readings.
-            if len(chosen) < n and reading not in readings:
+            is_new = surface.feature not in chosen and surface.value not in readings
+            if len(chosen) < n and is_new and kinds[surface.what] < of_a_kind:
                 chosen[surface.feature] = surface
-                readings.add(reading)
+                readings.add(surface.value)
+                kinds[surface.what] += 1
     return list(chosen.values())
 
 
@@ -127,29 +140,37 @@ def _surface(
     inputs: FeatureInputs, feature: int, attributes: list[_Attribute], documents: np.ndarray
 ) -> _Surface | None:
     top = np.asarray(inputs.store.stats(feature).top_samples, dtype=np.int64)
-    rows = inputs.tokens.row[top]
-    top = top[np.sort(np.unique(rows, return_index=True)[1])][:TOP_LOOKED_AT]
-    n_documents = len(np.unique(documents[inputs.tokens.row[top]]))
-    if n_documents < DOCUMENTS_MIN:
+    top = top[np.sort(np.unique(documents[inputs.tokens.row[top]], return_index=True)[1])][:TOP_LOOKED_AT]
+    if len(top) < DOCUMENTS_MIN:
         return None
     n_tokens = MIN_TOKENS if inputs.tokens.current is None else len(np.unique(inputs.tokens.current[top]))
-    best: _Surface | None = None
+    found: list[tuple[float, float, str, str]] = []
     for attribute in attributes:
         codes, n_with = np.unique(attribute.code[top], return_counts=True)
         code, share = int(codes[n_with.argmax()]), float(n_with.max()) / len(top)
-        surface = _Surface(
-            feature=feature,
-            what=attribute.what,
-            value=attribute.names[code],
-            share=share,
-            base=float(attribute.base[code]),
-            n=len(top),
-            n_documents=n_documents,
-            n_tokens=n_tokens,
-        )
-        if best is None or surface.score > best.score:
-            best = surface
-    return best
+        found.append((share, float(attribute.base[code]), attribute.what, attribute.names[code]))
+    if inputs.tokens.current is not None:
+        found.append(_nearby(inputs, top))
+    if not found:
+        return None
+    share, base, what, value = max(found, key=lambda item: item[0] - item[1])
+    return _Surface(feature=feature, what=what, value=value, share=share, base=base, n=len(top), n_tokens=n_tokens)
+
+
+def _nearby(inputs: FeatureInputs, top: np.ndarray) -> tuple[float, float, str, str]:
+    """The token that most of the windows before the samples hold, beside the chance that a random window holds it."""
+    corpus, tokens = inputs.corpus, inputs.tokens
+    back = np.arange(1, WINDOW + 1)
+    places = (corpus.tokens.indptr[tokens.row[top]] + tokens.pos[top])[:, None] - back
+    is_inside = tokens.pos[top][:, None] >= back
+    ids = np.where(is_inside, corpus.tokens.ids[np.maximum(places, 0)], -1)
+    seen = np.concatenate([np.unique(row[row >= 0]) for row in ids])
+    if not len(seen):
+        return 0.0, 0.0, "near", ""
+    counts = np.bincount(seen, minlength=tokens.d_vocab) / len(top)
+    chance = 1 - (1 - inputs.n_samples_with / inputs.store.n_samples) ** WINDOW
+    best = int((counts - chance).argmax())
+    return float(counts[best]), float(chance[best]), f"within {WINDOW} tokens after", corpus.vocabulary[best]
 
 
 def _attributes(inputs: FeatureInputs) -> list[_Attribute]:

@@ -79,7 +79,7 @@ def test_the_vocabulary() -> None:
     assert VOCABULARY[-2:] == ("<NULL>", "<PAD>")
     assert sum(token.rpartition("_")[0] in FAMILIES for token in VOCABULARY) == 14 * 9
     assert len(MAIN_ONLY) == 12
-    with pytest.raises(NotFoundError, match="did you mean .quick_respawn_"):
+    with pytest.raises(NotFoundError, match="did you mean 'quick_respawn_"):
         token_ids(["quick_respawn_7"])
     assert require_family("scu") == "special_charge_up"
     with pytest.raises(NotFoundError, match="did you mean"):

@@ -74,10 +74,16 @@ def rung(points: int) -> int:
     return max(thresholds_up_to(points), default=0)
 
 
+_BUCKETS = {
+    threshold: tuple(points for points in POSSIBLE_POINTS if rung(points) == threshold)
+    for threshold in (0, *THRESHOLDS)
+}
+
+
 def points_in_bucket(threshold: int) -> tuple[int, ...]:
     """The possible points whose largest threshold is `threshold` (0: below the first), in rising order."""
-    if threshold != 0 and threshold not in THRESHOLDS:
+    if threshold not in _BUCKETS:
         raise UsageError(
             f"threshold {threshold}", expected=f"0 or one of {', '.join(map(str, THRESHOLDS))}", todo="choose one"
         )
-    return tuple(points for points in POSSIBLE_POINTS if rung(points) == threshold)
+    return _BUCKETS[threshold]

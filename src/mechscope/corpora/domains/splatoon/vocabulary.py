@@ -130,8 +130,8 @@ def is_legal_tokens(tokens: Iterable[str], encoding: Encoding = "cumulative", *,
     if not is_legal(Build({}, main_only), complete=False):
         return False
     reachable = {(len(main_only), 0)}
-    for family, largest in rungs.items():
-        options = [slots_of(points) for points in possible_points({family: largest})[family]]
+    for largest in rungs.values():
+        options = [slots_of(points) for points in points_in_bucket(largest)]
         reachable = {
             (mains + option.mains, subs + option.subs)
             for mains, subs in reachable

@@ -14,7 +14,9 @@ DEMO_JOBS: dict[str, MainJobSpec] = {
         model="splatoon",
         site="pooled",
         corpus=CorpusSpec(source="splatoon", options={"n_rows": 40_000}),
-        train=TrainSpec(architecture="topk", n_features=768, k=16, n_steps=3000, batch_size=1024, lr=3e-3),
+        train=TrainSpec(
+            architecture="relu", n_features=256, l1_coefficient=0.05, n_steps=1500, batch_size=1024, lr=3e-3
+        ),
         evaluation_rows=2000,
     ),
     "agreement": MainJobSpec(

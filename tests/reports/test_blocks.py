@@ -3,7 +3,8 @@
 import pytest
 
 from mechscope.core import UsageError
-from mechscope.reports import Column, Estimate, FeatureCard, Figure, KeyFigure, Table, Verdict
+from mechscope.reports import Column, Estimate, Example, Examples, FeatureCard, Figure, KeyFigure, Table, Token, Verdict
+from mechscope.reports.examples_html import examples_html
 
 
 def test_a_key_figure_must_say_how_it_was_obtained() -> None:
@@ -47,3 +48,12 @@ def test_cells_keep_their_types_through_json() -> None:
     assert again == table
     assert [type(cell) for cell in again.rows[0]] == [type(cell) for cell in row]
     assert again.digest == table.digest
+
+
+def test_tokens_may_be_shaded_by_another_measure_than_the_row() -> None:
+    example = Example(tokens=(Token(text="a", value=2.0), Token(text="b")), value=5.0)
+    block = Examples(examples=(example,), form="chips", maximum=5.0, token_maximum=4.0, token_unit="times")
+    html = examples_html(block)
+    assert "--level:100" in html
+    assert "--level:50" in html
+    assert "2.00 times" in html or "2 times" in html

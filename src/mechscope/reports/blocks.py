@@ -130,7 +130,10 @@ class Example(Spec):
 
 
 class Examples(Spec):
-    """Rows with their tokens shaded by activation, `maximum` being full shade; `form` "chips" is for sets."""
+    """Rows with their tokens shaded by activation, `maximum` being full shade; `form` "chips" is for sets.
+
+    Tokens may be shaded by another measure than the row's own: `token_maximum` and `token_unit` are then theirs.
+    """
 
     kind: Literal["examples"] = "examples"
     examples: tuple[Example, ...]
@@ -139,6 +142,8 @@ class Examples(Spec):
     form: Literal["text", "chips"] = "text"
     maximum: float | None = Field(default=None, ge=0)
     unit: str = "activation"
+    token_maximum: float | None = Field(default=None, ge=0)
+    token_unit: str = ""
     empty_note: str = "No example is active."
 
 

@@ -36,7 +36,8 @@ def _example(example: Example, block: Examples, full: float) -> Html:
     if example.details:
         head.append(element("span", example.details, class_="details"))
     peak = max((abs(token.value) for token in example.tokens if token.value is not None), default=0.0)
-    tokens = [_token(token, block, full, peak) for token in example.tokens]
+    token_full = full if block.token_maximum is None else block.token_maximum
+    tokens = [_token(token, block, token_full, peak) for token in example.tokens]
     heading = element("div", *head, class_="head") if head else None
     return element("li", heading, element("div", join(tokens), class_="tokens"))
 
@@ -52,7 +53,7 @@ def _token(token: Token, block: Examples, full: float, peak: float) -> Html:
     shown = show_token(token.text, mark_edges=block.form == "chips" or token.text.strip(" ") == "")
     if token.value is None:
         return element("span", shown, class_="t")
-    value = f"{write_number(token.value)} {block.unit}"
+    value = f"{write_number(token.value)} {block.token_unit or block.unit}"
     if not token.value:
         return element("span", shown, class_="t", title=value)
     classes = "t on" + (" negative" if token.value < 0 else "") + (" peak" if abs(token.value) == peak else "")

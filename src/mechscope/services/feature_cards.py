@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mechscope.core import Progress
 from mechscope.features import ActivationExample, FeatureOverview, Share, overview
 from mechscope.reports import (
@@ -140,19 +142,33 @@ def _examples(found: FeatureOverview) -> Examples:
 
 
 def _rows(found: FeatureOverview, examples: list[ActivationExample], *, title: str, caption: str) -> Examples:
-    is_set = all(example.focus is None for example in examples)
+    if all(example.focus is None for example in examples):
+        return _set_rows(found, examples, title=title, caption=caption)
     return Examples(
-        examples=tuple(_example(example) for example in examples),
+        examples=tuple(_example(example, example.activations) for example in examples),
         title=title,
         caption=caption,
-        form="chips" if is_set else "text",
         maximum=found.stats.effective_maximum,
     )
 
 
-def _example(example: ActivationExample) -> Example:
+def _set_rows(found: FeatureOverview, examples: list[ActivationExample], *, title: str, caption: str) -> Examples:
+    # A pooled sample has one activation for the whole set, so tokens are shaded by how they co-occur with it.
+    lift = {share.name: share.lift for share in found.tokens.top if share.lift is not None and share.lift > 1}
+    return Examples(
+        examples=tuple(_example(example, [lift.get(token) for token in example.tokens]) for example in examples),
+        title=title,
+        caption=f"{caption} Shaded: the {len(lift)} tokens that lead by lift among the active samples.",
+        form="chips",
+        maximum=found.stats.effective_maximum,
+        token_maximum=max(lift.values(), default=1.0),
+        token_unit="times as common as in all rows",
+    )
+
+
+def _example(example: ActivationExample, values: Sequence[float | None]) -> Example:
     texts = example.tokens if example.focus is None else running_text(example.tokens)
-    pairs = zip(texts, example.activations, strict=True)
+    pairs = zip(texts, values, strict=True)
     details = " · ".join(f"{name} {value}" for name, value in example.groups.items())
     return Example(
         tokens=tuple(Token(text=token, value=value) for token, value in pairs),

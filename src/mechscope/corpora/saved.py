@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from mechscope import __version__
 from mechscope.core import BadDataError, Progress, Spec
 from mechscope.core.kinds import CORPUS_SOURCES
 from mechscope.core.progress import SILENT
@@ -56,7 +57,9 @@ class CorpusSpec(Spec):
         """What the corpus is made from, defaults included. A source may add digests of the files it reads."""
         resolved = self.resolved()
         inputs = resolved.input_digests() if hasattr(resolved, "input_digests") else {}
-        return {"source": self.source, "options": resolved.to_json(), "inputs": inputs, "format": FORMAT}
+        # Another version may draw or cut otherwise; what follows is named by the corpus' own bytes, and stays.
+        made_by = {"mechscope": __version__, "format": FORMAT}
+        return {"source": self.source, "options": resolved.to_json(), "inputs": inputs, **made_by}
 
 
 def make_corpus(spec: CorpusSpec, root: Path, *, progress: Progress = SILENT) -> tuple[Corpus, Path]:

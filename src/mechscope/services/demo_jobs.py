@@ -15,7 +15,7 @@ DEMO_JOBS: dict[str, MainJobSpec] = {
         site="pooled",
         corpus=CorpusSpec(source="splatoon", options={"n_rows": 40_000}),
         train=TrainSpec(
-            architecture="relu", n_features=256, l1_coefficient=0.05, n_steps=1500, batch_size=1024, lr=3e-3
+            architecture="relu", n_features=256, l1_coefficient=0.05, n_steps=1000, batch_size=1024, lr=3e-3
         ),
         evaluation_rows=2000,
     ),

@@ -164,3 +164,15 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(BadDataError, match="weight W_dec"):
         dictionary.save(tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("d_in", "n_features"), [(6, 1), (1, 5), (1, 1)])
+def test_the_narrowest_dictionaries_have_a_digest_that_survives_saving(
+    d_in: int, n_features: int, tmp_path: Path
+) -> None:
+    dictionary = Dictionary.random(DictionarySpec(architecture="topk", d_in=d_in, n_features=n_features, k=1), seed=0)
+    dictionary.save(tmp_path)
+    loaded = Dictionary.load(tmp_path)
+    assert loaded.digest == dictionary.digest
+    x = torch.randn(9, d_in, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(loaded.encode(x).to_dense(), dictionary.encode(x).to_dense())

@@ -192,3 +192,17 @@ def test_the_auxiliary_loss_reaches_the_encoder_of_dead_features_alone() -> None
     assert not change["W_enc"][:, 10:].any()
     assert not change["W_dec"][10:].any()
     assert not change["b_dec"].any(), "the residual is held fixed, and so is its centre"
+
+
+@pytest.mark.parametrize(("architecture", "k"), [("topk", 1), ("relu", None)])
+def test_a_dictionary_of_one_feature_trains_saves_loads_and_encodes(
+    architecture: str, k: int | None, tmp_path: Path
+) -> None:
+    spec = small(architecture=architecture, k=k, n_features=1, dead_window_samples=1, checkpoint_every=10)
+    trained = train(ArraySource(DATA), spec, tmp_path).dictionary
+    loaded = Dictionary.load(tmp_path)
+    assert loaded.digest == trained.digest
+    codes = loaded.encode(DATA)
+    assert torch.equal(codes.to_dense(), trained.encode(DATA).to_dense())
+    assert int(codes.indptr.diff().max()) == 1
+    assert loaded.decode(codes).shape == DATA.shape

@@ -89,7 +89,7 @@ class Dictionary(nn.Module):
         for name, value in sorted(self.named_parameters()):
             array = value.detach().cpu().contiguous()
             state.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
-            state.update(array.view(torch.uint8).numpy().tobytes())
+            state.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
         return state.hexdigest()
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mechscope.core import Spec
+from mechscope.core import Spec, UsageError
 from mechscope.dictionaries import DictionarySpec
 
 __all__ = ["TrainSpec"]
@@ -14,6 +14,9 @@ __all__ = ["TrainSpec"]
 
 class TrainSpec(Spec):
     """How to train a dictionary. Exactly one of `n_steps` and `epochs`; `n_features` or else `expansion`.
+
+    Raises UsageError when `n_features` comes with an `expansion` that is not its default. (The default beside a width
+    is no contradiction: a spec written out in full holds both.)
 
     Dictionary:
         architecture: registered name ("topk", "relu").
@@ -75,6 +78,17 @@ class TrainSpec(Spec):
     def _has_one_length(self) -> Self:
         if (self.n_steps is None) == (self.epochs is None):
             raise ValueError("exactly one of n_steps and epochs is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_width(self) -> Self:
+        if self.n_features is not None and self.expansion != type(self).model_fields["expansion"].default:
+            raise UsageError(
+                f"n_features {self.n_features} and expansion {self.expansion:g}, two settings of one width",
+                expected="one of them",
+                todo=f"leave n_features away to get {self.expansion:g} features a unit of width, "
+                f"or leave expansion away to get {self.n_features}",
+            )
         return self
 
     def dictionary_spec(self, d_in: int) -> DictionarySpec:

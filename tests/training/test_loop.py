@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,33 @@ def test_a_dictionary_of_one_feature_trains_saves_loads_and_encodes(
     assert torch.equal(codes.to_dense(), trained.encode(DATA).to_dense())
     assert int(codes.indptr.diff().max()) == 1
     assert loaded.decode(codes).shape == DATA.shape
+
+
+@pytest.mark.parametrize("left", ["history.json", "metrics.json", "checkpoints"])
+def test_what_an_unfinished_training_left_is_not_loaded_and_a_copy_of_its_two_files_is(
+    left: str, tmp_path: Path
+) -> None:
+    made = train(ArraySource(DATA), small(), tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    for name in ("cfg.json", "sae_weights.safetensors"):
+        shutil.copy(tmp_path / "run" / name, exported)
+    assert Dictionary.load(exported).digest == made.dictionary.digest
+    with pytest.raises(BadDataError, match="unfinished"):
+        Dictionary.load(tmp_path / "run")
+    (exported / left).mkdir()
+    with pytest.raises(BadDataError, match=f"unfinished training: {left}"):
+        Dictionary.load(exported)
+    assert not train(ArraySource(DATA), small(), tmp_path / "run").was_reused
+    assert Dictionary.load(tmp_path / "run").digest == made.dictionary.digest
+
+
+def test_weights_that_differ_from_the_manifest_are_refused(tmp_path: Path) -> None:
+    train(ArraySource(DATA), small(), tmp_path)
+    path = tmp_path / "sae_weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(BadDataError, match="checksum"):
+        Dictionary.load(tmp_path)

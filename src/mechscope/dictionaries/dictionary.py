@@ -150,8 +150,9 @@ class Dictionary(nn.Module):
 
         Raises:
             NotFoundError: no such folder or file, or an unknown architecture.
-            BadDataError: wrong shapes, missing or surplus tensors, NaN, a checksum that does not match, or settings
-                that we cannot honour (input normalisation that was not folded).
+            BadDataError: the folder of an unfinished training, wrong shapes, missing or surplus tensors, NaN, a
+                checksum that does not match, or settings that we cannot honour (input normalisation that was not
+                folded).
         """
         spec, tensors, provenance, has_free_norms = files.load(folder)
         dictionary = cls(spec)

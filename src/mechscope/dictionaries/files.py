@@ -4,7 +4,8 @@
     sae_weights.safetensors    W_enc [d_in, d_sae], W_dec [d_sae, d_in], b_enc [d_sae], b_dec [d_in]
 
 A saved dictionary takes raw activations: whatever scaled the inputs in training has been folded into the weights.
-`cfg.json` is written last, so a folder that has it has its weights.
+`cfg.json` is written after the weights, so a folder that has it has its weights. A folder where a dictionary was
+trained holds more files and counts once its manifest is there; its checksums are verified at load.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = ["CONFIG_NAME", "KIND", "WEIGHTS_NAME", "check_tensors", "load", "save
 
 CONFIG_NAME = "cfg.json"
 WEIGHTS_NAME = "sae_weights.safetensors"
+TRAINING_NAMES = ("key.json", "history.json", "metrics.json", "checkpoints")  # what a training leaves beside them
 KIND = "dictionary"
 NEUTRAL = {"normalize_activations": "none", "reshape_activations": "none"}
 
@@ -68,12 +70,23 @@ def load(folder: Path) -> tuple[DictionarySpec, dict[str, Tensor], dict[str, Any
                 expected=f"a dictionary folder with {CONFIG_NAME} and {WEIGHTS_NAME}",
                 todo="check the path, or finish the training that writes it",
             )
+    _refuse_unfinished(folder)
     if is_complete(folder):
         verify(folder, kind=KIND)
     cfg = read_json(folder / CONFIG_NAME)
     spec = _spec_from(cfg, folder / CONFIG_NAME)
     metadata = {name: value for name, value in (cfg.get("metadata") or {}).items() if name != "mechscope_spec"}
     return spec, _read_tensors(folder / WEIGHTS_NAME), metadata, bool(cfg.get("rescale_acts_by_decoder_norm", False))
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    left = [name for name in TRAINING_NAMES if (folder / name).exists()]
+    if left and not is_complete(folder):
+        raise BadDataError(
+            f"{folder} holds an unfinished training: {left[0]} and no manifest.json",
+            expected="a finished training, or an exported folder of the two files alone",
+            todo="train again with the same settings: it goes on where it stopped",
+        )
 
 
 def check_tensors(folder: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:

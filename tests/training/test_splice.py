@@ -12,7 +12,8 @@ from mechscope.corpora import Column, Corpus, Ragged
 from mechscope.dictionaries import Dictionary, DictionarySpec
 from mechscope.models import Batch, Edit, Model
 from mechscope.models.set_transformer import SetTransformer, SetTransformerConfig
-from mechscope.training import SpliceSpec, evaluate_splice
+from mechscope.training import Estimate, SpliceEvaluation, SpliceSpec, evaluate_splice
+from mechscope.training.splice import _recovered
 
 D_MODEL, D_VOCAB = 16, 40
 SETTINGS = SpliceSpec(batch_tokens=60, n_bootstrap=200)
@@ -112,8 +113,10 @@ def test_losses_equal_row_by_row_ones_and_bracket_their_intervals() -> None:
     assert result.spliced.value == pytest.approx(float(torch.cat(spliced).mean()), rel=1e-5)
     assert result.kl is not None
     assert result.kl.value == pytest.approx(float(torch.cat(kl).mean()), rel=1e-3)
+    assert result.clean.low is not None
+    assert result.clean.high is not None
     assert result.clean.low < result.clean.value < result.clean.high
-    assert (result.n_rows, result.n_clusters) == (5, 3), "rows of one document are resampled together"
+    assert (result.n_rows, result.clustered_by, result.n_clusters) == (5, "row", 5), "three documents are too few"
     assert result == evaluate_splice(dictionary, model, corpus=corpus, rows=rows, site=site, settings=SETTINGS)
 
 
@@ -157,3 +160,43 @@ def test_a_dictionary_of_another_width_is_refused() -> None:
     dictionary = Dictionary(DictionarySpec(architecture="relu", d_in=7, n_features=4))
     with pytest.raises(UsageError, match=r"\(7,\)"):
         evaluate_splice(dictionary, model, corpus=corpus_of(model, 3), rows=np.arange(3), site=site)
+
+
+def measured(rows: np.ndarray, *, n_rows: int = 33) -> SpliceEvaluation:
+    model = language_model()
+    corpus = corpus_of(model, n_rows, with_documents=True)
+    (site,) = model.parse_sites("mlp_out:1")
+    return evaluate_splice(constant_dictionary(0.3), model, corpus=corpus, rows=rows, site=site, settings=SETTINGS)
+
+
+def test_documents_are_resampled_when_enough_of_them_were_held_out_and_rows_otherwise() -> None:
+    many, few = measured(np.arange(30)), measured(np.arange(27))
+    assert (many.clustered_by, many.n_clusters) == ("document", 10)
+    assert (few.clustered_by, few.n_clusters) == ("row", 27)
+    of_one_document = measured(np.array([3, 4, 5]))
+    assert (of_one_document.clustered_by, of_one_document.n_clusters) == ("row", 3)
+    assert of_one_document.clean.low is not None
+    assert of_one_document.clean.high is not None
+    assert of_one_document.clean.low < of_one_document.clean.high
+
+
+def test_one_row_has_values_and_no_intervals() -> None:
+    result = measured(np.array([4]))
+    estimates = [result.clean, result.spliced, result.zero_ablated, result.mean_ablated, result.kl]
+    assert result.n_clusters == 1
+    assert all(e is not None and (e.low, e.high) == (None, None) for e in estimates)
+    assert result.recovered_reason
+
+
+def test_a_share_keeps_its_value_when_only_some_resamples_have_no_damage() -> None:
+    """Columns: clean, spliced, zero-ablated, mean-ablated, KL, predictions."""
+    point = np.array([1.0, 1.5, 2.0, 0.9, 0.0, 1.0])
+    whole = np.repeat(point[None], 10, 0)
+    some = whole.copy()
+    some[3, 2] = 0.8
+    assert _recovered(point, whole, "zero_ablated") == (Estimate(value=0.5, low=0.5, high=0.5), "")
+    kept, reason = _recovered(point, some, "zero_ablated")
+    assert kept == Estimate(value=0.5, low=None, high=None)
+    assert "no damage in 1 of 10 resamples" in reason
+    assert _recovered(point, whole, "mean_ablated")[0] is None
+    assert "mean ablation does no damage" in _recovered(point, whole, "mean_ablated")[1]

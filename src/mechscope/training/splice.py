@@ -5,13 +5,15 @@ The same rows run four times: untouched, with the reconstruction spliced in, wit
     recovered = (loss ablated - loss spliced) / (loss ablated - loss clean)      1: nothing lost, 0: as bad as ablating
 
 For language models the loss is the cross-entropy of the next token, and KL(clean || spliced) stands beside it; for set
-models it is the binary cross-entropy. Intervals are percentiles of a bootstrap over rows (over documents where the
-corpus has such a column), since predictions of one row are not independent.
+models it is the binary cross-entropy. Intervals are percentiles of a bootstrap over rows, since predictions of one
+row are not independent; over documents where the corpus names them and at least `DOCUMENTS_MIN` were held out (a
+bootstrap over fewer clusters gives intervals that are too short).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,14 +30,16 @@ __all__ = ["Estimate", "SpliceEvaluation", "SpliceSpec", "evaluate_splice"]
 
 CONDITIONS = ("clean", "spliced", "zero_ablated", "mean_ablated")
 BOOTSTRAP_CHUNK = 64
+CLUSTERS_MIN = 2
+DOCUMENTS_MIN = 10
 
 
 class Estimate(Spec):
-    """A value with the ends of its 95 % bootstrap interval."""
+    """A value with the ends of its 95 % bootstrap interval; both ends are None when there is no interval."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class SpliceSpec(Spec):
@@ -50,16 +54,21 @@ class SpliceEvaluation(Spec):
     """Mean losses for each prediction, in nats.
 
     metric: "cross_entropy" (next token) or "binary_cross_entropy" (mean over the vocabulary).
-    n_predictions: over how many tokens (or rows of a set model) the means run; n_clusters is what was resampled.
+    n_predictions: over how many tokens (or rows of a set model) the means run.
+    clustered_by, n_clusters: what was resampled, and how many of them there are; with fewer than two, no value has
+        an interval. When it says "row" and the rows are of few documents, intervals speak of rows of those documents.
     kl: KL(clean || spliced) of the next-token distribution; None for set models.
     recovered_from_zero, recovered_from_mean: the share of the ablation's damage that the reconstruction undoes; None
-        where the ablation does no damage (its loss does not exceed the clean one, in the sample or in some resample).
+        where the ablation does no damage (its loss does not exceed the clean one), and without an interval where it
+        does none in some resample.
+    recovered_reason: why one of the two is None or has no interval; "" when both have one.
     """
 
     site: str
     dictionary_digest: str
     metric: str
     n_rows: int
+    clustered_by: Literal["document", "row"]
     n_clusters: int
     n_predictions: int
     clean: Estimate
@@ -69,6 +78,7 @@ class SpliceEvaluation(Spec):
     kl: Estimate | None
     recovered_from_zero: Estimate | None
     recovered_from_mean: Estimate | None
+    recovered_reason: str
     settings: SpliceSpec
 
 
@@ -179,40 +189,54 @@ def _result(
     settings: SpliceSpec,
     sums: np.ndarray,
 ) -> SpliceEvaluation:
-    clusters = _by_cluster(corpus, rows, sums)
+    clustered_by, clusters = _by_cluster(corpus, rows, sums)
     draws = _bootstrap(clusters, settings)
     point = clusters.sum(0)
     losses = {name: _estimate(point[i] / point[-1], draws[:, i] / draws[:, -1]) for i, name in enumerate(CONDITIONS)}
     kl = _estimate(point[4] / point[-1], draws[:, 4] / draws[:, -1]) if model.kind == "causal_lm" else None
+    from_zero, zero_reason = _recovered(point, draws, "zero_ablated")
+    from_mean, mean_reason = _recovered(point, draws, "mean_ablated")
     return SpliceEvaluation(
         site=str(site),
         dictionary_digest=dictionary.digest,
         metric="cross_entropy" if model.kind == "causal_lm" else "binary_cross_entropy",
         n_rows=len(rows),
+        clustered_by=clustered_by,
         n_clusters=len(clusters),
         n_predictions=int(point[-1]),
         kl=kl,
-        recovered_from_zero=_recovered(point, draws, ablated=2),
-        recovered_from_mean=_recovered(point, draws, ablated=3),
+        recovered_from_zero=from_zero,
+        recovered_from_mean=from_mean,
+        recovered_reason="; ".join(dict.fromkeys(reason for reason in (zero_reason, mean_reason) if reason)),
         settings=settings,
         **losses,
     )
 
 
-def _by_cluster(corpus: Corpus, rows: np.ndarray, sums: np.ndarray) -> np.ndarray:
+def _by_cluster(corpus: Corpus, rows: np.ndarray, sums: np.ndarray) -> tuple[Literal["document", "row"], np.ndarray]:
+    """Sums of each document, or of each row where too few documents are among the rows."""
     names = corpus.names_with_role("document", "row")
     if not names:
-        return sums
+        return "row", sums
     members = np.unique(corpus.row_columns[names[0]][rows].astype(str), return_inverse=True)[1]
-    totals = np.zeros((int(members.max()) + 1, sums.shape[1]))
+    n_documents = int(members.max()) + 1
+    if n_documents < DOCUMENTS_MIN:
+        return "row", sums
+    totals = np.zeros((n_documents, sums.shape[1]))
     np.add.at(totals, members, sums)
-    return totals
+    return "document", totals
 
 
 def _bootstrap(clusters: np.ndarray, settings: SpliceSpec) -> np.ndarray:
-    """Column sums of resampled clusters, [n_bootstrap, 6]; resamples without a prediction are drawn as they are."""
+    """Column sums of resampled clusters, [n_bootstrap, 6], without resamples that hold no prediction.
+
+    None at all, [0, 6], when there are too few clusters to resample.
+    """
+    n = len(clusters)
+    if n < CLUSTERS_MIN:
+        return np.empty((0, clusters.shape[1]))
     generator = numpy_generator(settings.seed, "splice bootstrap")
-    n, parts = len(clusters), []
+    parts = []
     for start in range(0, settings.n_bootstrap, BOOTSTRAP_CHUNK):
         size = min(BOOTSTRAP_CHUNK, settings.n_bootstrap - start)
         parts.append(generator.multinomial(n, np.full(n, 1 / n), size=size) @ clusters)
@@ -220,14 +244,25 @@ def _bootstrap(clusters: np.ndarray, settings: SpliceSpec) -> np.ndarray:
     return draws[draws[:, -1] > 0]
 
 
-def _recovered(point: np.ndarray, draws: np.ndarray, *, ablated: int) -> Estimate | None:
-    gaps = draws[:, ablated] - draws[:, 0]
+def _recovered(point: np.ndarray, draws: np.ndarray, name: str) -> tuple[Estimate | None, str]:
+    """The share recovered from one ablation, and why it is missing or has no interval ("" when it has one)."""
+    ablated, words = CONDITIONS.index(name), name.replace("_ablated", " ablation")
     gap = point[ablated] - point[0]
-    if gap <= 0 or (gaps <= 0).any():
-        return None
-    return _estimate((point[ablated] - point[1]) / gap, (draws[:, ablated] - draws[:, 1]) / gaps)
+    if gap <= 0:
+        return None, f"{words} does no damage, so there is nothing to recover"
+    value = (point[ablated] - point[1]) / gap
+    gaps = draws[:, ablated] - draws[:, 0]
+    if not len(draws):
+        return _estimate(value, draws[:, 0]), "one row is too little to resample, so there is no interval"
+    n_harmless = int((gaps <= 0).sum())
+    if n_harmless:
+        reason = f"{words} does no damage in {n_harmless:,} of {len(draws):,} resamples, so there is no interval"
+        return Estimate(value=float(value), low=None, high=None), reason
+    return _estimate(value, (draws[:, ablated] - draws[:, 1]) / gaps), ""
 
 
 def _estimate(value: float, draws: np.ndarray) -> Estimate:
+    if not len(draws):
+        return Estimate(value=float(value), low=None, high=None)
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(value=float(value), low=float(low), high=float(high))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +15,10 @@ import torch
 from feature_cases import SPEC, collected, dictionary_for, set_model
 
 from mechscope.activations import ActivationCache
-from mechscope.core import BadDataError
+from mechscope.core import BadDataError, SilentProgress
+from mechscope.core.progress import Task
 from mechscope.corpora import Corpus
+from mechscope.dictionaries import Dictionary
 from mechscope.features.build import build_features, inverse_document_frequency
 from mechscope.features.inputs import FeatureInputs
 from mechscope.store.sparse import FeatureStore
@@ -98,8 +104,63 @@ def test_nan_is_named_with_shard_and_sample(tmp_path: Path, set_inputs: FeatureI
 def test_a_foreign_corpus_is_refused(tmp_path: Path, set_inputs: FeatureInputs) -> None:
     assert set_inputs.cache is not None
     short: Corpus = set_inputs.corpus.select(np.arange(10))
-    with pytest.raises(BadDataError, match="do not lie in"):
-        build_features(set_inputs.cache, short, set_inputs.dictionary, tmp_path)
+    with pytest.raises(BadDataError, match="collected from corpus"):
+        build_features(set_inputs.cache, short, set_inputs.dictionary, tmp_path / "s")
+    # as long as the right one: nothing but its digest tells them apart
+    same_length = set_inputs.corpus.select(np.arange(set_inputs.corpus.n_rows)[::-1].copy())
+    with pytest.raises(BadDataError, match="collected from corpus"):
+        build_features(set_inputs.cache, same_length, set_inputs.dictionary, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_dictionary_of_another_width_is_refused(tmp_path: Path, set_inputs: FeatureInputs) -> None:
+    assert set_inputs.cache is not None
+    wide = Dictionary.random(set_inputs.dictionary.spec.updated(d_in=set_inputs.cache.d_in + 1), seed=0)
+    with pytest.raises(BadDataError, match="16 wide"):
+        build_features(set_inputs.cache, set_inputs.corpus, wide, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+class Told(SilentProgress):
+    """Keeps what it was told; `waits` is set once somebody waits."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.waits = threading.Event()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+        if "waiting" in line:
+            self.waits.set()
+
+
+def test_a_second_build_waits_for_the_first_and_reuses_it(tmp_path: Path, set_inputs: FeatureInputs) -> None:
+    assert set_inputs.cache is not None
+    cache, corpus, dictionary = set_inputs.cache, set_inputs.corpus, set_inputs.dictionary
+    told = Told()
+
+    class Slow(SilentProgress):
+        """Goes on only when the second build waits."""
+
+        @contextmanager
+        def task(self, name: str, *, total: int | None, unit: str) -> Iterator[Task]:
+            begin.set()
+            assert told.waits.wait(20)
+            with super().task(name, total=total, unit=unit) as task:
+                yield task
+
+    begin = threading.Event()
+
+    def first() -> None:
+        build_features(cache, corpus, dictionary, tmp_path, progress=Slow()).close()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(first)
+        assert begin.wait(20)
+        with build_features(cache, corpus, dictionary, tmp_path, progress=told) as store:
+            assert store.n_samples == cache.n_samples
+        running.result()
+    assert ["waiting" in told.lines[0], "reused" in told.lines[1]] == [True, True]
 
 
 def test_without_a_model_the_store_says_so(tmp_path: Path, set_inputs: FeatureInputs) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from feature_cases import opened
 
 from mechscope.core import NotFoundError
 from mechscope.features.build import build_features
@@ -66,3 +67,14 @@ def test_without_a_model_the_reason_is_given(tmp_path: Path, set_inputs: Feature
         assert seen.decoder_norm == pytest.approx(float(torch.linalg.norm(set_inputs.dictionary.W_dec[0].detach())))
         with pytest.raises(NotFoundError):
             decoder_outputs(inputs, 10**6)
+
+
+def test_the_path_is_the_same_with_and_without_a_model_at_hand(tmp_path: Path, text_inputs: FeatureInputs) -> None:
+    model, corpus = text_inputs.model, text_inputs.corpus
+    assert model is not None
+    with opened(model, corpus, f"resid_post:{model.n_layers - 1}", tmp_path) as inputs:
+        folder, dictionary = inputs.store.path.parent, inputs.dictionary
+        assert decoder_outputs(inputs, 0).path == "complete"
+    with FeatureInputs.open(folder, corpus, dictionary) as inputs:
+        assert inputs.model is None
+        assert decoder_outputs(inputs, 0).path == "complete"

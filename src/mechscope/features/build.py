@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mechscope.store.sparse import CompressedRows, FeatureStore, FeatureStoreWri
 
 __all__ = ["build_features", "store_key"]
 
-FORMAT = 1
+FORMAT = 2
 EXTRAS = ("samples.safetensors", "tokens.safetensors", "decoder.safetensors")
 
 
@@ -51,7 +52,8 @@ def build_features(
 ) -> FeatureStore:
     """Encode every cached sample and store the codes sparsely, with statistics; returns the open store.
 
-    A finished store of the same inputs is opened as it is; an interrupted one goes on at the next shard.
+    A finished store of the same inputs is opened as it is; an interrupted one goes on at the next shard. When another
+    process builds in this folder, this one waits until it is done.
 
     Args:
         cache: activations at one site.
@@ -63,27 +65,57 @@ def build_features(
         progress: told of every shard and merged file.
 
     Raises:
-        BadDataError: NaN or infinity in the activations (shard and sample are named), or a corpus that is not theirs.
-        ConflictError: another process builds in this folder, or the disk is full.
+        BadDataError: NaN or infinity in the activations (shard and sample are named), a corpus that is not theirs, or
+            a dictionary of another width; the last two before anything is written.
+        ConflictError: the disk is full.
 
     Cost: one pass over the cache and one matrix product a shard; never a dense [n_samples, n_features].
     """
+    _require_fit(cache, corpus, dictionary)
     key = store_key(cache, corpus, dictionary, model=model)
-    builder = FeatureStoreWriter(folder, key=key, n_features=dictionary.n_features, spec=spec)
-    if builder.is_finished:
-        progress.say(f"feature store reused: {folder}")
-        return FeatureStore.open(folder)
-    with builder as writer:
-        _write_samples(cache, corpus, writer.path)
-        write_influences(writer.path / "decoder.safetensors", dictionary, model)
-        with progress.task("encode features", total=cache.n_samples, unit="samples") as task:
-            for index, shard in enumerate(cache.shards()):
-                if shard.first_sample >= writer.next_sample:
-                    writer.add(shard.first_sample, _encode(shard, index, dictionary))
-                task.advance(len(shard.row))
-        facts = {"site": str(cache.site), "corpus_name": corpus.name}
-        writer.finish(n_samples=cache.n_samples, facts=facts, extras=EXTRAS, progress=progress)
+    tell = partial(progress.say, f"another process is building the feature store in {folder}; waiting for it")
+    builder = FeatureStoreWriter(folder, key=key, n_features=dictionary.n_features, spec=spec, on_wait=tell)
+    if not builder.is_finished:
+        with builder as writer:
+            if not writer.is_finished:  # else it was finished by the process that held the lock
+                _write_store(writer, cache, corpus, dictionary, model, progress)
+                return FeatureStore.open(folder)
+    progress.say(f"feature store reused: {folder}")
     return FeatureStore.open(folder)
+
+
+def _require_fit(cache: ActivationCache, corpus: Corpus, dictionary: Dictionary) -> None:
+    if cache.key["corpus"] != corpus.digest:
+        raise BadDataError(
+            f"the activations in {cache.folder} were collected from corpus {str(cache.key['corpus'])[:12]}…",
+            expected=f"corpus {corpus.name!r} ({corpus.digest[:12]}…)",
+            todo="give the corpus that they were collected from, or collect activations from this one",
+        )
+    if cache.d_in != dictionary.spec.d_in:
+        raise BadDataError(
+            f"the activations in {cache.folder} are {cache.d_in} wide",
+            expected=f"{dictionary.spec.d_in}, the width of the dictionary",
+            todo=f"give the dictionary that was trained at site {cache.site}",
+        )
+
+
+def _write_store(
+    writer: FeatureStoreWriter,
+    cache: ActivationCache,
+    corpus: Corpus,
+    dictionary: Dictionary,
+    model: Model | None,
+    progress: Progress,
+) -> None:
+    _write_samples(cache, corpus, writer.path)
+    write_influences(writer.path / "decoder.safetensors", dictionary, model, site=str(cache.site))
+    with progress.task("encode features", total=cache.n_samples, unit="samples") as task:
+        for index, shard in enumerate(cache.shards()):
+            if shard.first_sample >= writer.next_sample:
+                writer.add(shard.first_sample, _encode(shard, index, dictionary))
+            task.advance(len(shard.row))
+    facts = {"site": str(cache.site), "corpus_name": corpus.name}
+    writer.finish(n_samples=cache.n_samples, facts=facts, extras=EXTRAS, progress=progress)
 
 
 def inverse_document_frequency(n_rows_with: np.ndarray, n_rows: int) -> np.ndarray:

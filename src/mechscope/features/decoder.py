@@ -76,7 +76,7 @@ def decoder_outputs(inputs: FeatureInputs, feature: int, *, n_outputs: int = 10)
         n_outputs=int(facts["n_outputs"]),
         promoted=_scores(inputs, held["top_ids"][feature], held["top_values"][feature], n_outputs),
         suppressed=_scores(inputs, held["bottom_ids"][feature], held["bottom_values"][feature], n_outputs),
-        path="complete" if is_last_site(inputs.site, inputs.model) else "direct path only",
+        path="complete" if facts["is_complete"] else "direct path only",
         is_centred=bool(facts["is_centred"]),
         decoder_norm=float(held["decoder_norm"][feature]),
         decoder_norm_percentile=percentile_of(held["decoder_norm"], held["decoder_norm"][feature]),
@@ -102,7 +102,7 @@ def is_last_site(site: str, model: Model | None) -> bool:
     return kind == "resid_post" and model is not None and layer == str(model.n_layers - 1)
 
 
-def write_influences(path: Path, dictionary: Dictionary, model: Model | None) -> None:
+def write_influences(path: Path, dictionary: Dictionary, model: Model | None, *, site: str) -> None:
     """Store lengths of the decoder rows and, with a model, the top and bottom outputs of each feature.
 
     Memory: 8 million output values at a time. A model whose head is not linear leaves its reason in the file.
@@ -110,6 +110,7 @@ def write_influences(path: Path, dictionary: Dictionary, model: Model | None) ->
     W_dec = dictionary.W_dec.detach().float()
     arrays: dict[str, np.ndarray] = {"decoder_norm": W_dec.double().norm(dim=1).cpu().numpy()}
     facts: dict[str, Any] = {"reason": "the store was built without a model", "n_outputs": 0, "is_centred": False}
+    facts["is_complete"] = is_last_site(site, model)  # kept, since a reader may have no model to ask
     found: dict[str, np.ndarray] = {}
     if model is not None:
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -33,26 +35,37 @@ class FeatureStoreWriter:
         key: what the store is made from, as JSON types (digests of dictionary, activations, corpus ...).
         n_features: features of the dictionary.
         spec: build options; they are part of the key.
+        on_wait: called once before waiting for another process that builds in this folder; without it, such a process
+            is a ConflictError.
 
     Raises:
-        ConflictError: another process is building in this folder, or the disk is full.
+        ConflictError: another process is building in this folder and `on_wait` is None, or the disk is full.
         BadDataError: a segment left by an earlier run is damaged.
     """
 
-    def __init__(self, folder: Path, *, key: dict[str, Any], n_features: int, spec: StoreSpec | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        key: dict[str, Any],
+        n_features: int,
+        spec: StoreSpec | None = None,
+        on_wait: Callable[[], None] | None = None,
+    ) -> None:
         self.spec = StoreSpec() if spec is None else spec
         self.n_features = n_features
         self.key = {**key, "store": self.spec.to_json(), "n_features": n_features}
         self.folder = folder
         self.path = folder / f"g-{short(digest_of(self.key))}"
         self.segments: list[Segment] = []
+        self._on_wait = partial(_refuse, folder) if on_wait is None else on_wait
         self._lock = ExitStack()
         self._is_locked = False
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as lock:
-            lock.enter_context(folder_lock(self.folder, on_wait=lambda: _refuse(self.folder)))
+            lock.enter_context(folder_lock(self.folder, on_wait=self._on_wait))
             self._recover()
             self._lock = lock.pop_all()
         self._is_locked = True

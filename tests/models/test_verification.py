@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from mechscope.core import LayerComponent, NotFoundError, UsageError
 from mechscope.core.kinds import FAMILIES
 from mechscope.models import Batch, ComponentMap, Model, Verification
 from mechscope.models.network import Network
-from mechscope.models.verification import verified
+from mechscope.models.verification import CheckResult, verified
 
 Bare = Callable[[str], nn.Module]
 
@@ -159,14 +160,33 @@ def test_without_checks_only_unreachable_sites_are_refused(bare: Bare) -> None:
     assert model.verification.failed == {}
 
 
-def test_a_second_model_of_the_same_config_is_not_measured_again(bare: Bare) -> None:
+def test_a_second_model_is_measured_unless_config_and_weights_are_the_same(bare: Bare) -> None:
     module = bare("llama")
     config = module.config.to_dict()  # type: ignore[union-attr,operator]
     network = Network(module, FAMILIES.get("llama")().component_map(config))
-    first = verified(network, config=config, should_check=True)
+
+    def result(weights: str | None, **changes: Any) -> CheckResult:
+        return verified(network, config={**config, **changes}, weights_digest=weights, should_check=True)
+
+    first = result("one")
     calls: list[nn.Module] = []
     handle = module.register_forward_pre_hook(lambda module, args: calls.append(module))
-    assert verified(network, config=config, should_check=True) is first
-    assert verified(network, config={**config, "rms_norm_eps": 0.1}, should_check=True) is not first
+    assert result("one") is first
+    assert not calls
+    assert result("one", rms_norm_eps=0.1) is not first
+    assert result("two") is not first
+    assert result(None) is not result(None)
     assert calls
     handle.remove()
+
+
+def test_other_weights_in_the_same_config_are_measured_for_themselves(bare: Bare, tmp_path: Path) -> None:
+    module = bare("gpt2")
+    module.save_pretrained(tmp_path / "one")  # type: ignore[operator]
+    with torch.no_grad():
+        module.get_parameter("transformer.h.0.attn.c_attn.weight").mul_(1.3)
+    module.save_pretrained(tmp_path / "two")  # type: ignore[operator]
+    one, two, again = (Model.open(tmp_path / name) for name in ("one", "two", "one"))
+    assert two.weights_digest != one.weights_digest
+    assert two.verification != one.verification
+    assert again.verification is one.verification

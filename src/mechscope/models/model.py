@@ -36,10 +36,16 @@ class Model:
 
     def __init__(self, opened: Opened, *, should_verify: bool) -> None:
         require_finite_weights(opened.module)
-        self._network = Network(opened.module, opened.component_map)
-        checked = verified(self._network, config=opened.config, should_check=should_verify)
-        self.name = opened.name
         self.module: nn.Module = opened.module
+        self._network = Network(opened.module, opened.component_map)
+        may_be_remembered = should_verify and opened.config is not None  # else the digest waits for its first use
+        checked = verified(
+            self._network,
+            config=opened.config,
+            weights_digest=self.weights_digest if may_be_remembered else None,
+            should_check=should_verify,
+        )
+        self.name = opened.name
         self.component_map: ComponentMap = opened.component_map
         self.verification = checked.verification
         self.tokenizer = opened.tokenizer

@@ -4,6 +4,7 @@ Two short rows of seeded random tokens go through the network five times: bare, 
 left-padded, once with everything that was read written back, once with gradients. From these:
 
     heads     sum of head_out + bias = attn_out                                refuses head_out, z
+              (where the attention returns the stream: + the stream through the norm = resid_mid)
     neurons   mlp_post through the projection (and norm) = mlp_out             refuses mlp_post
     middle    resid_mid = what the MLP's norm reads                            refuses resid_mid
     stream    resid_pre + attn_out + mlp_out = resid_post                      refuses attn_out, mlp_out, head_out
@@ -89,11 +90,19 @@ class CheckResult:
 _KNOWN: dict[str, CheckResult] = {}
 
 
-def verified(network: Network, *, config: Mapping[str, Any] | None, should_check: bool) -> CheckResult:
-    """`verify`, remembered in this process by class, config, map, dtype and device type where a config is given."""
+def verified(
+    network: Network, *, config: Mapping[str, Any] | None, weights_digest: str | None, should_check: bool
+) -> CheckResult:
+    """`verify`, remembered in this process where a config and a digest are given.
+
+    Remembered by class, config, weights, map, dtype and device type: errors are measured on the weights, so a model
+    of the same config with other weights is another model.
+    """
     parameter = next(network.module.parameters())
     facts = [type(network.module).__qualname__, network.component_map.digest, should_check, parameter.dtype]
-    key = None if config is None else digest_of([*map(str, (*facts, parameter.device.type)), _plain(config)])
+    key = None
+    if config is not None and weights_digest is not None:
+        key = digest_of([*map(str, (*facts, parameter.device.type)), _plain(config), weights_digest])
     result = _KNOWN.get(key) if key else None
     if result is None:
         result = verify(network, should_check=should_check)

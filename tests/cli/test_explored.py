@@ -102,7 +102,7 @@ def test_a_yaml_spec_trains_and_an_unknown_key_is_refused(call: Call, explored: 
 def test_damage_is_noticed_and_mended_by_building_again(call: Call, explored: Path, tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(explored, root)
-    (weights,) = [path for path in root.glob("dictionaries/*/sae_weights.safetensors") if path.stat().st_size > 16000][
+    weights, *_ = [path for path in root.glob("dictionaries/*/sae_weights.safetensors") if path.stat().st_size > 16000][
         :1
     ]
     data = bytearray(weights.read_bytes())
@@ -119,3 +119,69 @@ def test_the_report_needs_no_network_and_names_its_command(explored: Path) -> No
     assert "mechscope explore" in text
     assert "default-src" in text
     assert os.path.getsize(report) < 12_000_000
+
+
+def test_brackets_and_markup_in_text_are_printed_as_they_stand(call: Call, model_folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "odd.txt"
+    text.write_text("x[/red] list[int] s[token] the cat sat on a mat. " * 120)
+    root = tmp_path / "br[red]x"
+    arguments = ["explore", "--model", model_folder, "--text", text, "--workspace", root, "--n-features", 16]
+    made = call(*arguments, "--k", 2, "--n-steps", 20, "--quiet")
+    assert made.code == 0, made.err
+    assert "br[red]x" in made.out.replace("\n", "")
+    for feature in range(16):
+        found = call("features", "overview", feature, "--workspace", root)
+        assert found.code == 0, found.err
+
+
+def test_one_short_file_shows_features_and_two_rows_are_refused_early(
+    call: Call, model_folder: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "one.txt"
+    text.write_text("the cat sat on a mat while two dogs ran past an old red barn. " * 150)
+    arguments = ["explore", "--model", model_folder, "--text", text, "--workspace", tmp_path / "w", "--n-features", 32]
+    made = call(*arguments, "--n-steps", 30, "--quiet", "--json")
+    assert made.code == 0, made.err
+    assert len(made.envelope["result"]["shown"]) >= 6
+    text.write_text("too short")
+    refused = call(*arguments, "--quiet")
+    assert refused.code == 5
+    assert "held out" in refused.err
+    assert not list((tmp_path / "w").glob("dictionaries/*/history.json"))[1:]
+
+
+def test_reuse_names_the_right_subject_and_notices_damage(
+    call: Call, explored: Path, model_folder: Path, text_file: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(explored, root)
+    arguments = ["explore", "--model", model_folder, "--text", text_file, "--workspace", root, "--quiet", "--json"]
+    arguments += ["--n-features", 64, "--k", 4, "--n-steps", 60]
+    other = tmp_path / "other.txt"
+    other.write_text(text_file.read_text()[::-1])
+    first = (root / "mechscope.toml").read_text()
+    replaced = [other if argument == text_file else argument for argument in arguments]
+    assert call(*replaced).code == 0
+    assert (root / "mechscope.toml").read_text() != first
+    assert call(*arguments).envelope["result"]["was_reused"] is True
+    assert (root / "mechscope.toml").read_text() == first
+    (report,) = [path for path in root.glob("runs/*/report.html") if "story" in path.read_text(encoding="utf-8")]
+    whole = report.read_bytes()
+    report.write_bytes(whole[:1000])
+    assert call(*arguments).envelope["result"]["was_reused"] is False
+    assert len(report.read_bytes()) > 1_000_000
+
+
+def test_activations_with_a_subject_need_their_model(call: Call, explored: Path) -> None:
+    (folder,) = [path.parent for path in explored.glob("activations/*/manifest.json")][:1]
+    found = call("sae", "train", "--activations", folder, "--subject", "mine", "--n-steps", 5, "--workspace", explored)
+    assert found.code == 2
+    assert "--model" in found.err
+
+
+def test_a_subject_is_not_built_from_another_site(call: Call, explored: Path) -> None:
+    arguments = ["activations", "collect", "--model", "tiny", "--site", "attn_out:0", "--workspace", explored]
+    folder = call(*arguments, "--json", "--quiet").envelope["result"][0]["folder"]
+    found = call("features", "build", "--model", "tiny", "--activations", folder, "--workspace", explored)
+    assert found.code == 2
+    assert "site attn_out:0" in found.err

@@ -12,7 +12,7 @@ import typer
 from mechscope import __version__
 from mechscope.cli.commands import activations, demo, explore, features, init, listing, sae, subjects
 from mechscope.cli.output import print_error
-from mechscope.core import UsageError, UserError
+from mechscope.core import InternalError, UsageError, UserError
 
 __all__ = ["app", "main"]
 
@@ -61,4 +61,9 @@ def main() -> None:
             call = " ".join(sys.argv[1:])
             wrong = UsageError(f"the call is off: {call}", expected="see stderr", todo="correct it as --help shows")
             print_error(wrong, as_json=True)
+        raise
+    except Exception as error:
+        # Our bug: the envelope for programs, the traceback for us.
+        if as_json:
+            print_error(InternalError(f"{type(error).__name__}: {error}"), as_json=True)
         raise

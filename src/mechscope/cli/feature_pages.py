@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
+from rich.text import Text
 
 from mechscope.cli.output import print_result, print_table
 from mechscope.features import ActivationExample, DecoderOutputs, FeatureOverview, Share, SimilarFeatures
@@ -18,12 +18,14 @@ def print_overview(found: FeatureOverview) -> None:
     """The whole overview, most telling first."""
     print_result(
         [
-            f"[bold]feature {found.feature}[/bold]  site {found.site}  corpus {escape(found.corpus)}  ({found.unit})",
-            f"[dim]{escape(found.statement)}[/dim]",
+            Text.assemble(
+                (f"feature {found.feature}", "bold"), f"  site {found.site}  corpus {found.corpus}  ({found.unit})"
+            ),
+            Text(found.statement, style="dim"),
         ]
     )
     for flag in found.flags:
-        print_result([f"[yellow]! {flag.kind}[/yellow]  {escape(flag.text)}"])
+        print_result([Text.assemble((f"! {flag.kind}", "yellow"), f"  {flag.text}")])
     _statistics(found)
     _shares(f"tokens that co-occur most ({found.tokens.unit})", found.tokens.top)
     _shares("tokens that co-occur least", found.tokens.bottom)
@@ -47,7 +49,7 @@ def print_overview(found: FeatureOverview) -> None:
 def print_decoder(found: DecoderOutputs) -> None:
     """Promoted and suppressed outputs side by side, and percentiles."""
     if found.reason:
-        print_result([f"no outputs: {escape(found.reason)}"])
+        print_result([f"no outputs: {found.reason}"])
     pad = max(len(found.promoted), len(found.suppressed))
     promoted = [(show_token(s.output), s.value) for s in found.promoted] + [("", None)] * (pad - len(found.promoted))
     suppressed = [(show_token(s.output), s.value) for s in found.suppressed] + [("", None)] * (
@@ -69,7 +71,7 @@ def print_decoder(found: DecoderOutputs) -> None:
 
 def print_similar(feature: int, found: dict[str, SimilarFeatures]) -> None:
     """The nearest features by each method."""
-    print_result([f"[bold]features similar to {feature}[/bold]"])
+    print_result([Text(f"features similar to {feature}", style="bold")])
     for near in found.values():
         _neighbours(near)
 
@@ -104,9 +106,9 @@ def _shares(title: str, shares: tuple[Share, ...]) -> None:
 def _spans(column: str, everywhere: tuple[str, ...], extreme: list[str]) -> None:
     if everywhere:
         names = ", ".join(everywhere[:12]) + (f" and {len(everywhere) - 12} more" if len(everywhere) > 12 else "")
-        print_result([f"  {column} in all six regions ({len(everywhere)}): {escape(names)}"])
+        print_result([f"  {column} in all six regions ({len(everywhere)}): {names}"])
     if extreme:
-        print_result([f"  {column} above 90 % only: {escape(', '.join(extreme))}"])
+        print_result([f"  {column} above 90 % only: {', '.join(extreme)}"])
 
 
 def _regions(found: FeatureOverview) -> None:
@@ -128,7 +130,7 @@ def _regions(found: FeatureOverview) -> None:
         c = found.coverage
         print_result(
             [
-                f"  core coverage of {escape(' + '.join(map(show_token, c.signature)))}: {c.share:.0%} "
+                f"  core coverage of {' + '.join(map(show_token, c.signature))}: {c.share:.0%} "
                 f"[{c.low:.0%}, {c.high:.0%}] of {c.n_core:,} core samples: {c.guidance}"
             ]
         )
@@ -142,7 +144,7 @@ def _binaries(found: FeatureOverview) -> None:
         for b in found.binary_tokens
     ]
     columns = ("token", "n tail", "tail", "n core", "core", "all", "tail lift", "core lift")
-    print_table("main-only abilities: tail (90 %+), core (25–75 %), all", columns, rows)
+    print_table("on-or-off tokens: tail (90 %+), core (25–75 %), all", columns, rows)
 
 
 def _neighbours(near: SimilarFeatures) -> None:
@@ -151,23 +153,27 @@ def _neighbours(near: SimilarFeatures) -> None:
 
 
 def _examples(found: FeatureOverview) -> None:
-    print_result(["[bold]examples[/bold]  shaded by activation"])
+    print_result([Text.assemble(("examples", "bold"), "  shaded by activation")])
     maximum = found.stats.effective_maximum or 1.0
     for example in found.examples:
         groups = "  ".join(f"{name}={value}" for name, value in example.groups.items())
-        head = (
-            f"  {example.activation:8.4g}  [dim]{escape(example.source)} · row {example.row} · {escape(groups)}[/dim]"
-        )
-        print_result([head, "            " + _line(example, maximum)])
+        head = Text(f"  {example.activation:8.4g}  ")
+        head.append(f"{example.source} · row {example.row} · {groups}", style="dim")
+        print_result([head, _line(example, maximum)])
 
 
-def _line(example: ActivationExample, maximum: float) -> str:
-    parts = []
-    texts = example.tokens if example.focus is None else running_text(example.tokens)
-    for token, value in zip(texts[:TOKENS_SHOWN_MAX], example.activations, strict=False):
-        text = escape(token.replace("\n", "↵"))
+def _line(example: ActivationExample, maximum: float) -> Text:
+    is_set = example.focus is None
+    texts = list(example.tokens) if is_set else running_text(example.tokens)
+    line = Text(" " * 12)
+    for index, (token, value) in enumerate(zip(texts[:TOKENS_SHOWN_MAX], example.activations, strict=False)):
         level = 0 if not value else 1 + min(3, int(4 * value / maximum))
-        parts.append(f"[{SHADES[level]}]{text}[/]" if level else text)
-    joiner = "" if example.focus is not None else "  "
-    more = " …" if len(example.tokens) > TOKENS_SHOWN_MAX else ""
-    return joiner.join(parts) + more
+        line.append("  " if is_set and index else "")
+        line.append(_visible(token), style=SHADES[level])
+    if len(texts) > TOKENS_SHOWN_MAX:
+        line.append(" …")
+    return line
+
+
+def _visible(token: str) -> str:
+    return show_token(token, mark_edges=False)

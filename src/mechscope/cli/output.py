@@ -20,6 +20,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 from rich.table import Table
+from rich.text import Text
 
 from mechscope.core import SILENT, MechscopeError, Progress, Task, UserError
 
@@ -73,20 +74,24 @@ def print_envelope(command: str, result: Any) -> None:
     _write_json({"ok": True, "command": command, "result": result})
 
 
-def print_result(lines: Sequence[str]) -> None:
-    """Plain lines for people; Rich markup is honoured, so callers escape what is not theirs."""
+def print_result(lines: Sequence[str | Text]) -> None:
+    """Lines for people, as they stand: no text is read as markup. Style comes in `Text` alone."""
     for line in lines:
-        STDOUT.print(line)
+        STDOUT.print(line, markup=False)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> None:
     """A table for people. Numbers are right-aligned."""
     table = Table(
-        title=title, caption=caption or None, title_justify="left", caption_justify="left", title_style="bold"
+        title=Text(title),
+        caption=Text(caption) if caption else None,
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
     )
     for index, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     STDOUT.print(table)

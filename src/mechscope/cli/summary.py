@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from rich.markup import escape
+from rich.text import Text
 
 from mechscope.cli.output import print_result, print_table
 from mechscope.services.results import ReportedJob
@@ -27,16 +28,20 @@ def print_job(found: ReportedJob, workspace: Path) -> None:
             table,
             caption="Picked on training rows, scored on held-out rows; counts above 0.9 and all three baselines.",
         )
-    at = f" --workspace {workspace}" if str(workspace) != "." else ""
-    first = found.shown[0] if found.shown else 0
     print_result(
         [
-            f"[bold]report[/bold]  {escape(found.report)}",
-            f"record  {escape(found.run)}",
+            Text.assemble(("report", "bold"), f"  {found.report}"),
+            f"record  {found.run}",
             "",
             "next:",
-            f"  mechscope features overview {first} --model {found.subject}{at}",
-            f"  mechscope features decoder {first} --model {found.subject}{at}",
-            f"  mechscope features similar {first} --model {found.subject}{at}",
+            *(f"  {command}" for command in _next_commands(found, workspace)),
         ]
     )
+
+
+def _next_commands(found: ReportedJob, workspace: Path) -> list[str]:
+    if not found.shown:
+        return [shlex.join(["mechscope", "features", "overview", "0", "--model", found.subject])]
+    where = ["--model", found.subject] + ([] if str(workspace) == "." else ["--workspace", str(workspace)])
+    views = ("overview", "decoder", "similar")
+    return [shlex.join(["mechscope", "features", view, str(found.shown[0]), *where]) for view in views]

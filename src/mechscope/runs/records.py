@@ -33,13 +33,17 @@ __all__ = ["Run", "RunArtifacts"]
 
 
 class RunArtifacts(Spec):
-    """`artifacts.json`: how the numbers of a run were obtained."""
+    """`artifacts.json`: how the numbers of a run were obtained.
+
+    `outputs` names what the run made elsewhere; `files` are the files of its own folder with their SHA-256.
+    """
 
     kind: str
     spec_digest: str
     run_digest: str
     inputs: dict[str, str]
     outputs: dict[str, str]
+    files: dict[str, str]
     seeds: dict[str, int]
     controls: list[str]
     n_comparisons: int
@@ -73,8 +77,16 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the record is whole, so that it can be reused."""
-        return (self.folder / "artifacts.json").is_file() and (self.folder / "metrics.json").is_file()
+        """Whether the record is whole: written to its end, and every file as it was written."""
+        if not (self.folder / "artifacts.json").is_file():
+            return False
+        files = self.artifacts().files
+        return all((self.folder / name).is_file() and digest_file(self.folder / name) == d for name, d in files.items())
+
+    def artifacts(self) -> RunArtifacts:
+        """`artifacts.json` of a finished run. Raises BadDataError when it is not there or is damaged."""
+        path = self.folder / "artifacts.json"
+        return RunArtifacts.parse(read_json(path), where=str(path))
 
     @property
     def digest(self) -> str:
@@ -132,7 +144,8 @@ class Run:
             spec_digest=self.spec.digest,
             run_digest=self.digest,
             inputs=self.inputs,
-            outputs={**outputs, **written},
+            outputs=dict(outputs),
+            files=written,
             seeds=dict(seeds),
             controls=list(controls),
             n_comparisons=n_comparisons,

@@ -31,7 +31,9 @@ class ChosenDefaults(Spec):
     choices: tuple[Choice, ...]
 
 
-def choose_defaults(*, n_layers: int, d_model: int, n_samples: int, site: str | None, seed: int) -> ChosenDefaults:
+def choose_defaults(
+    *, n_layers: int, d_model: int, n_samples: int, site: str | None, seed: int, n_features: int | None = None
+) -> ChosenDefaults:
     """A site and training settings for a dictionary on a model of this size.
 
     Args:
@@ -39,20 +41,15 @@ def choose_defaults(*, n_layers: int, d_model: int, n_samples: int, site: str | 
         n_samples: activation vectors that the corpus gives for training.
         site: the site asked for, or None for the middle of the residual stream.
         seed: of the training.
+        n_features: the width asked for, or None to choose it.
     """
-    choices = []
+    choices: list[Choice] = []
     if site is None:
         site = f"resid_post:{max(0, (n_layers - 1) // 2)}" if n_layers else "pooled"
         choices.append(Choice(setting="site", value=site, reason=f"the middle of {n_layers} blocks"))
     expansion, k = next((expansion, k) for widest, expansion, k in WIDTHS if d_model <= widest)
-    wanted = round(expansion * d_model / FEATURES_ROUNDED_TO) * FEATURES_ROUNDED_TO
-    affordable = max(FEATURES_ROUNDED_TO, n_samples // SAMPLES_PER_FEATURE_HELD)
-    n_features = max(FEATURES_ROUNDED_TO, min(wanted, affordable) // FEATURES_ROUNDED_TO * FEATURES_ROUNDED_TO)
-    reason = f"{expansion:g} x d_model {d_model}"
-    if affordable < wanted:
-        reason = f"{n_samples:,} samples give {SAMPLES_PER_FEATURE_HELD} a feature"
-    choices.append(Choice(setting="n_features", value=f"{n_features:,}", reason=reason))
-    k = min(k, max(1, n_features // 4))
+    n_features = n_features or _choose_width(d_model, expansion, n_samples, choices)
+    k = max(1, min(k, n_features // 4))
     choices.append(Choice(setting="k", value=str(k), reason=f"features kept a sample, for width {d_model}"))
     seen = min(max(SAMPLES_PER_FEATURE_SEEN * n_features, SAMPLES_SEEN_MIN), SAMPLES_SEEN_MAX)
     batch_size = 1024 if n_samples >= 20_000 else 256
@@ -69,3 +66,14 @@ def choose_defaults(*, n_layers: int, d_model: int, n_samples: int, site: str | 
         architecture="topk", n_features=n_features, k=k, n_steps=n_steps, batch_size=batch_size, lr=3e-3, seed=seed
     )
     return ChosenDefaults(site=site, train=train, choices=tuple(choices))
+
+
+def _choose_width(d_model: int, expansion: float, n_samples: int, choices: list[Choice]) -> int:
+    wanted = round(expansion * d_model / FEATURES_ROUNDED_TO) * FEATURES_ROUNDED_TO
+    affordable = max(FEATURES_ROUNDED_TO, n_samples // SAMPLES_PER_FEATURE_HELD)
+    n_features = max(FEATURES_ROUNDED_TO, min(wanted, affordable) // FEATURES_ROUNDED_TO * FEATURES_ROUNDED_TO)
+    reason = f"{expansion:g} x d_model {d_model}"
+    if affordable < wanted:
+        reason = f"{n_samples:,} samples give {SAMPLES_PER_FEATURE_HELD} a feature"
+    choices.append(Choice(setting="n_features", value=f"{n_features:,}", reason=reason))
+    return n_features

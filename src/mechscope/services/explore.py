@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,12 @@ def explore(workspace: Workspace, spec: ExploreSpec, progress: Progress = SILENT
     corpus, folder = make_corpus(_corpus_spec(spec, model, progress), workspace.corpora, progress=progress)
     n_samples = _n_samples(corpus, train_rows(corpus))
     chosen = choose_defaults(
-        n_layers=model.n_layers, d_model=model.d_model, n_samples=n_samples, site=spec.site, seed=spec.seed
+        n_layers=model.n_layers,
+        d_model=model.d_model,
+        n_samples=n_samples,
+        site=spec.site,
+        n_features=spec.n_features,
+        seed=spec.seed,
     )
     given = {name: value for name in ("n_features", "k", "n_steps") if (value := getattr(spec, name)) is not None}
     for choice in chosen.choices:
@@ -119,9 +125,14 @@ def _one_site(model: Model, selector: str) -> LayerComponent:
 
 
 def _command(spec: ExploreSpec) -> str:
-    parts = ["mechscope explore", f"--model {spec.model}"]
-    parts += [f"--text {path}" for path in spec.corpus.text]
-    for name in ("site", "n_features", "k", "n_steps", "max_tokens", "block_length"):
-        if (value := getattr(spec, name)) is not None:
-            parts.append(f"--{name.replace('_', '-')} {value}")
-    return " ".join([*parts, f"--seed {spec.seed}"])
+    parts = ["mechscope", "explore", "--model", spec.model]
+    for path in spec.corpus.text:
+        parts += ["--text", path]
+    if spec.corpus.source:
+        parts += ["--corpus", spec.corpus.source]
+    for key, value in spec.corpus.options.items():
+        parts += ["--corpus-option", f"{key}={value}"]
+    for name in ("name", "site", "n_features", "k", "n_steps", "max_tokens", "block_length", "n_shown", "seed"):
+        if (given := getattr(spec, name)) is not None:
+            parts += [f"--{name.replace('_', '-')}", str(given)]
+    return shlex.join(parts)

@@ -59,6 +59,8 @@ def feature_blocks(made: MainJob, shown: tuple[Shown, ...], progress: Progress) 
 
 
 def _how_chosen(shown: tuple[Shown, ...]) -> str:
+    if not shown:
+        return "No feature is active on enough samples to be shown."
     reasons = list(dict.fromkeys(item.chosen_by for item in shown))
     return "Shown are " + "; and ".join(reasons) + ". Each card is tier 0: what co-occurs with the activation."
 

@@ -90,6 +90,12 @@ def build_store(
         dictionary or _part(workspace, found, "dictionary", entry.dictionary, "mechscope sae train")
     )
     corpus = load_corpus(_part(workspace, found, "corpus", entry.corpus, "mechscope explore"))
+    if cache.site != entry.site:
+        raise UsageError(
+            f"activations of site {cache.site}",
+            expected=f"site {entry.site}, where subject {found!r} has its dictionary",
+            todo="train a dictionary on them first, with `mechscope sae train --activations ... --subject NAME`",
+        )
     model = Model.open(entry.model) if with_model else None
     folder = artifact_folder(workspace.stores, store_key(cache, corpus, loaded, model=model))
     build_features(cache, corpus, loaded, folder, model=model, progress=progress).close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mechscope.corpora import Corpus
 from mechscope.features import ConceptMatch, MatchResult
 from mechscope.reports import (
     Block,
@@ -140,7 +141,21 @@ def _story(made: MainJob) -> str:
         f"`{dictionary.spec.architecture}` dictionary of {dictionary.n_features:,} features{sparsity} was trained on "
         "the rows of the split `train` alone. Everything below about single features is **observed** (tier 0): it says "
         "what goes together in this corpus, not what the model uses."
+        f"{_left_out(corpus)}"
     )
+
+
+def _left_out(corpus: Corpus) -> str:
+    n_read, n_found = corpus.facts.get("n_documents_read"), corpus.facts.get("n_documents_found")
+    parts = []
+    if isinstance(n_read, int) and isinstance(n_found, int) and n_read < n_found:
+        parts.append(f"The corpus holds {n_read:,} of the {n_found:,} documents that were found.")
+    if str(corpus.facts.get("split_unit", "document")) != "document":
+        parts.append(
+            f"Held-out rows are held out by {corpus.facts['split_unit']}, since there are too few documents to hold "
+            "out whole ones: neighbouring runs share their topic, so that held-out figures are on the kind side."
+        )
+    return "" if not parts else "\n\n" + " ".join(parts)
 
 
 def _concept_story(matches: MatchResult, n_found: int) -> str:

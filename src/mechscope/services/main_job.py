@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mechscope.activations import ActivationCache, CollectSpec, collect
-from mechscope.core import SILENT, Progress, Spec, UsageError, numpy_generator
+from mechscope.core import SILENT, BadDataError, Progress, Spec, UsageError, numpy_generator
 from mechscope.corpora import Corpus, CorpusSpec, make_corpus
 from mechscope.features import FeatureInputs, build_features, store_key
 from mechscope.models import Model
@@ -35,7 +35,19 @@ from mechscope.training import (
 )
 from mechscope.workspace import SubjectEntry, Workspace
 
-__all__ = ["MainJob", "MainJobSpec", "Materials", "held_out_rows", "open_materials", "run_main_job", "train_rows"]
+__all__ = [
+    "SPLICE_ROWS",
+    "MainJob",
+    "MainJobSpec",
+    "Materials",
+    "held_out_rows",
+    "open_materials",
+    "require_runnable",
+    "run_main_job",
+    "train_rows",
+]
+
+SPLICE_ROWS = "splice rows"
 
 
 class MainJobSpec(Spec):
@@ -115,6 +127,7 @@ def held_out_rows(corpus: Corpus) -> np.ndarray:
 def run_main_job(workspace: Workspace, spec: MainJobSpec, materials: Materials, progress: Progress = SILENT) -> MainJob:
     """Run every step that is not there yet, and name the result in the workspace."""
     model, corpus = materials.model, materials.corpus
+    require_runnable(spec, materials)
     seconds: dict[str, float] = {}
     with _timed(seconds, "collect"):
         asked = CollectSpec(
@@ -155,9 +168,34 @@ def _splice(
         return None
     rows = np.flatnonzero(held_out)
     if len(rows) > spec.evaluation_rows:
-        rows = np.sort(numpy_generator(spec.seed, "splice rows").choice(rows, spec.evaluation_rows, replace=False))
+        rows = np.sort(numpy_generator(spec.seed, SPLICE_ROWS).choice(rows, spec.evaluation_rows, replace=False))
     (site,) = model.parse_sites(spec.site)
     return evaluate_splice(trained.dictionary, model, corpus=materials.corpus, rows=rows, site=site, progress=progress)
+
+
+def require_runnable(spec: MainJobSpec, materials: Materials) -> None:
+    """Refuse, before any work, what would fail at its end: no held-out row, or a site that is not one vector.
+
+    Raises:
+        BadDataError: too few rows to train on and to hold out.
+        UsageError: the site has heads or other axes.
+    """
+    corpus = materials.corpus
+    n_train, n_held_out = int(train_rows(corpus).sum()), int(held_out_rows(corpus).sum())
+    if not n_train or not n_held_out:
+        raise BadDataError(
+            f"corpus {corpus.name!r} has {corpus.n_rows} rows: {n_train} to train on, {n_held_out} held out",
+            expected="at least one of each (three rows or more)",
+            todo="give more text, or shorter blocks with --block-length",
+        )
+    (site,) = materials.model.parse_sites(spec.site)
+    shape = materials.model.site_shape(site)
+    if len(shape) != 1:
+        raise UsageError(
+            f"site {site} holds values of shape {shape} at a position",
+            expected="one vector a position, such as resid_post:L, attn_out:L, mlp_out:L or mlp_post:L",
+            todo="choose such a site",
+        )
 
 
 @contextmanager

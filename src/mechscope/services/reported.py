@@ -13,15 +13,18 @@ from mechscope.runs import Run, describe_environment
 from mechscope.services.defaults import Choice
 from mechscope.services.feature_cards import feature_blocks
 from mechscope.services.job_blocks import concept_blocks, model_blocks, overview_blocks, quality_blocks
-from mechscope.services.main_job import MainJob, MainJobSpec, Materials, run_main_job
+from mechscope.services.main_job import SPLICE_ROWS, MainJob, MainJobSpec, Materials, run_main_job
 from mechscope.services.measures import concept_rows, headline_measures
 from mechscope.services.results import ConceptRow, Measure, ReportedJob
 from mechscope.services.showing import Shown, choose_shown
-from mechscope.workspace import Workspace
+from mechscope.store import is_complete
+from mechscope.workspace import SubjectEntry, Workspace
 
 __all__ = ["ReportedJob", "run_reported_job"]
 
-CONTROLS = ["best single token", "principal components", "random dictionary", "zero ablation", "mean ablation"]
+MATCH_CONTROLS = ["best single token", "principal components", "random dictionary"]
+SPLICE_CONTROLS = ["zero ablation", "mean ablation"]
+SUBJECT = "subject."
 
 
 class ReportSpec(Spec):
@@ -53,7 +56,8 @@ def run_reported_job(
         "code": __version__,
     }
     run = Run.start(workspace.runs, kind="main-job", spec=spec, inputs=inputs)
-    if run.is_finished and _is_whole(workspace, job.subject):
+    if run.is_finished and (entry := _entry_of(run)) is not None and _is_whole(workspace, entry):
+        workspace.set_subject(job.subject, entry)
         progress.say(f"everything reused: {run.folder}")
         return _summary(run, job, title, was_reused=True, wall_seconds=time.perf_counter() - began)
     made = run_main_job(workspace, job, materials, progress)
@@ -97,7 +101,7 @@ def _compose(
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         spec_digest=spec.digest,
         code_version=__version__,
-        seeds={"root": made.spec.seed, "training": made.spec.train.seed, "matching": spec.matching.seed},
+        seeds={**_seeds(made), "matching": spec.matching.seed},
         packages=environment.packages,
         device=f"{environment.device}, {environment.machine}, {environment.n_threads} threads",
         wall_seconds=round(sum(made.steps_seconds.values()), 1),
@@ -134,17 +138,40 @@ def _record(
             "shown": [item.to_json() for item in shown],
         },
         activations={made.cache.site: {"key_digest": made.cache.key_digest, "n_samples": made.cache.n_samples}},
-        outputs={"dictionary": made.trained.dictionary.digest, "store": str(made.entry.store)},
-        seeds={"root": made.spec.seed, "training": made.spec.train.seed, "splice rows": derive_seed(made.spec.seed)},
-        controls=CONTROLS if rows else CONTROLS[3:],
+        outputs={
+            "dictionary": made.trained.dictionary.digest,
+            **{f"{SUBJECT}{name}": str(value) for name, value in made.entry.to_json().items()},
+        },
+        seeds=_seeds(made),
+        controls=[*(MATCH_CONTROLS if rows else []), *(SPLICE_CONTROLS if made.splice is not None else [])],
         n_comparisons=n_compared,
     )
 
 
-def _is_whole(workspace: Workspace, subject: str) -> bool:
-    entry = workspace.subjects().get(subject)
-    parts = [] if entry is None else [entry.corpus, entry.activations, entry.dictionary, entry.store]
-    return bool(parts) and all(part and workspace.resolve(part).is_dir() for part in parts)
+def _seeds(made: MainJob) -> dict[str, int]:
+    seeds = {"root": made.spec.seed, "training": made.spec.train.seed}
+    if made.splice is not None:
+        seeds |= {
+            "splice rows": derive_seed(made.spec.seed, SPLICE_ROWS),
+            "splice bootstrap": made.splice.settings.seed,
+        }
+    return seeds
+
+
+def _entry_of(run: Run) -> SubjectEntry | None:
+    outputs = run.artifacts().outputs
+    names = {name.removeprefix(SUBJECT): value for name, value in outputs.items() if name.startswith(SUBJECT)}
+    return SubjectEntry.parse(names) if names else None
+
+
+def _is_whole(workspace: Workspace, entry: SubjectEntry) -> bool:
+    folders = [entry.corpus, entry.activations, entry.dictionary]
+    if any(folder is None or not is_complete(workspace.resolve(folder)) for folder in folders):
+        return False
+    if entry.store is None:
+        return False
+    pointer = workspace.resolve(entry.store) / "CURRENT"
+    return pointer.is_file() and is_complete(pointer.parent / pointer.read_text(encoding="utf-8").strip())
 
 
 def _summary(run: Run, job: MainJobSpec, title: str, *, was_reused: bool, wall_seconds: float) -> ReportedJob:

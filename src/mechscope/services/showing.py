@@ -1,15 +1,16 @@
 """Which features the report shows: those that match planted concepts, else those that read most alike.
 
 Without planted concepts a feature is ranked by how alike its largest activations are on the surface: among its
-stored top samples (one a document, at most `TOP_LOOKED_AT`), the largest of
+stored top samples (one a document where there are `DOCUMENTS_MIN`, else one a row; at most `TOP_LOOKED_AT`), the
+largest of
 
     share of one value - its share among all samples
 
 over the values of the sample's token, of the token before it, of any token among the `WINDOW` before it, and of every
-group and token column. A feature also needs a density between `DENSITY_MIN` and `DENSITY_MAX` and top samples from
-`DOCUMENTS_MIN` documents. Three quarters of the places go to contexts: features whose top samples hold many different
-tokens, ranked by that share times min(1, different tokens / `MANY_TOKENS`). The rest goes to single words. The ranking
-looks at all rows and claims nothing; it only decides what is printed first.
+group and token column. A feature also needs `TOP_MIN` such samples and a density between `DENSITY_MIN` and
+`DENSITY_MAX` (the nearest to that where too few are inside). Three quarters of the places go to contexts: features
+whose top samples hold many different tokens, ranked by that share times min(1, different tokens / `MANY_TOKENS`). The
+rest goes to single words. The ranking looks at all rows and claims nothing; it only decides what is printed first.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ __all__ = ["Shown", "choose_shown"]
 
 DENSITY_MIN, DENSITY_MAX = 0.001, 0.05
 TOP_LOOKED_AT = 40
-DOCUMENTS_MIN = 6
+DOCUMENTS_MIN = 12
+TOP_MIN = 6
 MIN_TOKENS = 8
 MANY_TOKENS = 20
 WINDOW = 6
@@ -65,6 +67,7 @@ class _Surface:
     base: float
     n: int
     n_tokens: int
+    unit: str
 
     @property
     def likeness(self) -> float:
@@ -105,7 +108,7 @@ def _shown_surface(surface: _Surface) -> Shown:
     return Shown(
         feature=surface.feature,
         title=f"{surface.what}: {show_token(surface.value)}",
-        subtitle=f"so in {surface.share:.0%} of its {surface.n} largest activations (one a document, "
+        subtitle=f"so in {surface.share:.0%} of its {surface.n} largest activations (one a {surface.unit}, "
         f"{surface.n_tokens} different tokens), against {surface.base:.2%} of all samples",
         chosen_by="features whose largest activations are most alike on the surface (ranked over all rows, most "
         f"of them with at least {MIN_TOKENS} different tokens among those activations)",
@@ -114,8 +117,7 @@ def _shown_surface(surface: _Surface) -> Shown:
 
 def _most_alike(inputs: FeatureInputs, n_shown: int) -> list[_Surface]:
     attributes, documents = _attributes(inputs), _documents(inputs)
-    density = inputs.store.counts() / inputs.store.n_samples
-    candidates = np.flatnonzero((density >= DENSITY_MIN) & (density <= DENSITY_MAX))
+    candidates = _candidates(inputs.store.counts() / inputs.store.n_samples, n_shown)
     found = [_surface(inputs, feature, attributes, documents) for feature in candidates.tolist()]
     surfaces = sorted((surface for surface in found if surface is not None), key=lambda surface: -surface.likeness)
     contexts = sorted((s for s in surfaces if s.n_tokens >= MIN_TOKENS), key=lambda surface: -surface.context_score)
@@ -136,13 +138,25 @@ def _most_alike(inputs: FeatureInputs, n_shown: int) -> list[_Surface]:
     return list(chosen.values())
 
 
+def _candidates(density: np.ndarray, n_shown: int) -> np.ndarray:
+    """Features neither very rare nor very common; where too few are, the live ones nearest to that."""
+    within = np.flatnonzero((density >= DENSITY_MIN) & (density <= DENSITY_MAX))
+    if len(within) >= 2 * n_shown:
+        return within
+    live = np.flatnonzero(density > 0)
+    off = np.maximum(np.log(DENSITY_MIN / density[live]), np.log(density[live] / DENSITY_MAX))
+    nearest: np.ndarray = live[np.argsort(np.maximum(off, 0.0), kind="stable")][: 2 * n_shown]
+    return nearest
+
+
 def _surface(
     inputs: FeatureInputs, feature: int, attributes: list[_Attribute], documents: np.ndarray
 ) -> _Surface | None:
     top = np.asarray(inputs.store.stats(feature).top_samples, dtype=np.int64)
     top = top[np.sort(np.unique(documents[inputs.tokens.row[top]], return_index=True)[1])][:TOP_LOOKED_AT]
-    if len(top) < DOCUMENTS_MIN:
+    if len(top) < TOP_MIN:
         return None
+    unit = "row" if documents.max() + 1 == inputs.corpus.n_rows else "document"
     n_tokens = MIN_TOKENS if inputs.tokens.current is None else len(np.unique(inputs.tokens.current[top]))
     found: list[tuple[float, float, str, str]] = []
     for attribute in attributes:
@@ -154,7 +168,9 @@ def _surface(
     if not found:
         return None
     share, base, what, value = max(found, key=lambda item: item[0] - item[1])
-    return _Surface(feature=feature, what=what, value=value, share=share, base=base, n=len(top), n_tokens=n_tokens)
+    return _Surface(
+        feature=feature, what=what, value=value, share=share, base=base, n=len(top), n_tokens=n_tokens, unit=unit
+    )
 
 
 def _nearby(inputs: FeatureInputs, top: np.ndarray) -> tuple[float, float, str, str]:
@@ -195,7 +211,9 @@ def _coded(what: str, names: list[str], code: np.ndarray) -> _Attribute:
 
 def _documents(inputs: FeatureInputs) -> np.ndarray:
     names = inputs.corpus.names_with_role("document", "row")
+    rows = np.arange(inputs.corpus.n_rows)
     if not names:
-        return np.arange(inputs.corpus.n_rows)
+        return rows
     documents: np.ndarray = np.unique(inputs.corpus.column(names[0]).astype(str), return_inverse=True)[1]
-    return documents
+    # With a handful of documents, one sample a row is the most variety there is.
+    return documents if documents.max() + 1 >= DOCUMENTS_MIN else rows

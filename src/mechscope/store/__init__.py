@@ -8,6 +8,7 @@ from mechscope.store.atomic import (
     require_room,
     write_bytes,
     write_json,
+    writing,
 )
 from mechscope.store.manifests import (
     FileEntry,
@@ -36,4 +37,5 @@ __all__ = [
     "verify",
     "write_bytes",
     "write_json",
+    "writing",
 ]

@@ -17,7 +17,16 @@ from typing import Any
 
 from mechscope.core import BadDataError, ConflictError, canonical_json
 
-__all__ = ["atomic_path", "clear_temporaries", "fsync_folder", "read_json", "require_room", "write_bytes", "write_json"]
+__all__ = [
+    "atomic_path",
+    "clear_temporaries",
+    "fsync_folder",
+    "read_json",
+    "require_room",
+    "write_bytes",
+    "write_json",
+    "writing",
+]
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -43,6 +52,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses while `path` is written into a ConflictError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _disk_error(path, error) from error
 
 
 def fsync_folder(folder: Path) -> None:
@@ -113,7 +131,7 @@ def _disk_error(path: Path, error: OSError) -> Exception:
             expected="enough free disk",
             todo="free some space and run the same command again: finished parts are kept",
         )
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}:
         return ConflictError(
             f"{path} could not be written ({error.strerror})",
             expected="a folder that this user may write to",

@@ -12,7 +12,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from mechscope.core import BadDataError, ConflictError, NotFoundError, unknown_name
-from mechscope.store import write_bytes
+from mechscope.store import write_bytes, writing
 from mechscope.workspace.subjects import SubjectEntry
 
 __all__ = ["WORKSPACE_FILE", "Workspace"]
@@ -103,6 +103,8 @@ class Workspace:
 
     def set_subject(self, name: str, entry: SubjectEntry) -> None:
         """Add or replace a subject; comments and other subjects in the file stay as they are."""
+        if self.subjects().get(name) == entry:
+            return
         with self._lock():
             document = self._read()
             subjects = document.setdefault("subjects", tomlkit.table(is_super_table=True))
@@ -138,6 +140,6 @@ class Workspace:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        with (self.root / ".mechscope.lock").open("w") as file:
+        with writing(self.root / WORKSPACE_FILE), (self.root / ".mechscope.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

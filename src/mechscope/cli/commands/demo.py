@@ -16,7 +16,7 @@ __all__ = ["demo"]
 
 def demo(
     subject: Annotated[str, typer.Option(help="splatoon, agreement or pydocs.")] = "splatoon",
-    seed: Annotated[int, typer.Option(help="Seed of the corpus and of training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the corpus and of training.", min=0)] = 0,
     workspace: Annotated[
         Path, typer.Option("--workspace", "-w", help="Where everything is kept; made when it is not there.")
     ] = Path("demo"),

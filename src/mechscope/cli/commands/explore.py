@@ -32,7 +32,7 @@ def explore(
         int | None, typer.Option(help="Tokens a row. Default: 128, or what the model takes.")
     ] = None,
     n_shown: Annotated[int, typer.Option(help="Features shown in the report.", min=1)] = 12,
-    seed: Annotated[int, typer.Option(help="Seed of sampling and training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of sampling and training.", min=0)] = 0,
     workspace: WorkspaceFolder = Path("workspace"),
     quiet: Quiet = False,
     as_json: AsJson = False,

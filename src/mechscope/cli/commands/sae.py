@@ -61,7 +61,9 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Peak learning rate. Default: 0.003.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order. Default: 0.")] = None,
     save_dir: Annotated[Path | None, typer.Option(help="Also copy cfg.json and sae_weights.safetensors there.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Name the result in the workspace.")] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Name the result in the workspace. Default: the subject's own, at its own site.")
+    ] = None,
     workspace: WorkspaceFolder = Path(),
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -92,16 +94,15 @@ def train(
         vocab=vocab_path,
         weapon_vocab=weapon_vocab_path,
     )
-    opened = Workspace.open(workspace)
     found = train_dictionary(
-        opened,
+        Workspace.open(workspace),
         model=model,
         site=site,
         request=request,
         spec=TrainSpec.parse(train_settings(spec, given), where="the training settings"),
         activations=activations,
         save_dir=save_dir,
-        subject=subject or (model if model in opened.subjects() else None),
+        subject=subject,
         progress=progress_for(quiet=quiet),
     )
     if as_json:

@@ -44,6 +44,11 @@ def test_a_planted_concept_is_found_and_counts(tmp_path: Path, set_inputs: Featu
     assert match.feature.auroc > 0.9
     assert match.counts
     assert match.gain > 0
+    assert match.beats_clearly == (match.gain_low > 0)
+    held_out = concept_of_samples(set_inputs, "split") == "test"
+    is_active = np.zeros(len(truth), bool)
+    is_active[inputs.store.feature(PLANTED)[0]] = True
+    assert match.precision == pytest.approx(truth[held_out & is_active].mean())
     assert match.feature.low < match.feature.auroc < match.feature.high
     assert {c.kind for c in match.baselines} == {"token", "pca", "random dictionary"}
     assert match.n_pick + match.n_score < len(truth)  # validation rows are left alone
@@ -65,6 +70,7 @@ def test_a_concept_that_one_token_gives_away_does_not_count(tmp_path: Path, set_
     assert match.baseline("token").auroc == 1
     assert match.baseline("token").name == set_inputs.corpus.vocabulary[token]
     assert not match.counts
+    assert not match.beats_clearly
     assert "is as good" in match.reason
     inputs.store.close()
 

@@ -149,6 +149,7 @@ def test_json_round_trip_and_words(set_inputs: FeatureInputs, text_inputs: Featu
         assert not [word for word in CAUSAL if word in said]
         assert seen.evidence_tier == 0
         assert "nothing was re-run" in seen.statement
+        assert ("take samples as independent" in seen.statement) == (seen.unit == "token positions")
 
 
 def test_an_unknown_feature_names_the_range(set_inputs: FeatureInputs) -> None:

@@ -1,6 +1,8 @@
 """Intervals for shares and for the area under the ROC curve.
 
 Wilson: the shares p with |k/n - p| <= z sqrt(p (1 - p) / n), solved for p (Wilson 1927, eq. 1).
+It takes samples as independent: token positions of one row are not, so that intervals of densities, shares and lifts
+over token positions are too narrow; those of AUROCs are clustered where clusters are given.
 AUROC: DeLong, DeLong and Clarke-Pearson 1988. Each positive has a placement (share of negatives below it, ties half),
 each negative likewise; the area is the mean placement, and its variance is that of the two means. Placements minus
 the area, divided by their counts, add up over the samples of a cluster before they are squared when samples of one

@@ -44,7 +44,13 @@ class Candidate(Spec):
 
 
 class ConceptMatch(Spec):
-    """One concept: its feature, the baselines, the paired gain over the best baseline, and whether it counts."""
+    """One concept: its feature, the baselines, the paired gain over the best baseline, and whether it counts.
+
+    `counts` compares point estimates; `beats_clearly` says that the whole 95 % interval of the gain is above 0, with
+    the best baseline chosen by the held-out samples themselves. `precision` is the share of the held-out samples on
+    which the feature is active that are positive, None when it is active on none: a feature of something wider than a
+    rare concept has a high AUROC and a low precision.
+    """
 
     concept: str
     description: str
@@ -59,6 +65,8 @@ class ConceptMatch(Spec):
     gain_low: float
     gain_high: float
     counts: bool
+    beats_clearly: bool
+    precision: float | None
     reason: str
 
     def baseline(self, kind: str) -> Candidate:

@@ -119,8 +119,15 @@ def _judge(
         gain_low=low,
         gain_high=high,
         counts=not faults,
+        beats_clearly=low > 0,
+        precision=_precision(picks["feature"].scores, truth),
         reason="; ".join(faults),
     )
+
+
+def _precision(scores: np.ndarray, truth: np.ndarray) -> float | None:
+    is_active = scores != 0
+    return float(truth[is_active].mean()) if is_active.any() else None
 
 
 def _candidate(kind: str, pick: Pick, area: Area) -> Candidate:

@@ -35,6 +35,10 @@ STATEMENT = (
     "Evidence tier 0 (observed): stored activations were regrouped and nothing was re-run. Tokens and groups co-occur "
     "with the activation; what the activation depends on, and what it does, was not tested."
 )
+NOT_INDEPENDENT = (
+    " Intervals of densities, shares and lifts take samples as independent; token positions of one row are not, so "
+    "that they are too narrow."
+)
 
 
 class FeatureOverview(Spec):
@@ -109,5 +113,6 @@ def overview(
         flags=raise_flags(inputs, activity, binaries, coverage),
         decoder=decoder_outputs(inputs, feature, n_outputs=shown),
         similar=tuple(similar(inputs, feature, method, SHOWN) for method in SIMILARITIES_SHOWN),
+        statement=STATEMENT if inputs.tokens.is_pooled else STATEMENT + NOT_INDEPENDENT,
         examples=(*top_examples(inputs, activity, k=max_examples), *band_examples(inputs, activity, k=n_drawn)),
     )

@@ -4,6 +4,9 @@
     base  = n with it among all samples / n_samples
     lift  = share / base; its interval is the share's, divided by the base
 
+Wilson intervals take samples as independent. Token positions of one row are not, so that over token positions the
+intervals of shares and lifts are too narrow: read them as a ranking, not as a test.
+
 Things are ranked by the end of the lift's interval that is nearer to 1, so that a rare thing seen twice does not lead.
 """
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import BertConfig, BertForMaskedLM
 
 from mechscope.core import LayerComponent, NotFoundError, UsageError
 from mechscope.core.kinds import FAMILIES
@@ -69,6 +70,21 @@ def test_a_wrong_map_is_caught_and_the_rest_stays(
     assert refused <= failed_kinds(model)
     assert not standing & failed_kinds(model)
     assert not refused & {site.kind for site in model.sites()}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_heads_that_add_little_beside_the_stream_are_told_from_rounding(seed: int) -> None:
+    """An untrained post-norm model's attention adds 1/200 of the stream; float32 rounds at 1e-5 of so little."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    torch.manual_seed(seed)
+    module = BertForMaskedLM(BertConfig(vocab_size=50, max_position_embeddings=24, **sizes))
+    right = Model.open(module)
+    assert right.verification.failed == {}
+    assert "head_out" in failed_kinds(wrong(module, attention_norm_after="output.LayerNorm"))
+    assert "head_out" in failed_kinds(wrong(module, attention_projection="attention.self.value"))
+    exact = Model.open(module.double()).verification
+    assert exact.failed == {}
+    assert max(check.error or 0 for check in exact.checks if check.name == "heads") < 1e-14
 
 
 def test_a_refused_site_is_named_with_its_error(bare: Bare) -> None:

@@ -17,7 +17,7 @@ from mechscope.corpora.domains.splatoon import (
 )
 from mechscope.corpora.domains.splatoon.generator import style_shares
 from mechscope.corpora.domains.splatoon.multi_hot import encode_rows
-from mechscope.corpora.domains.splatoon.traits import PLAYSTYLES
+from mechscope.corpora.domains.splatoon.playstyles import PLAYSTYLES
 from mechscope.corpora.sources.splatoon import SplatoonSource
 
 N_ROWS = 4000

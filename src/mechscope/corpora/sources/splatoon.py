@@ -11,8 +11,11 @@ from mechscope.corpora.corpus import Column, ColumnRole, Corpus, Ragged
 from mechscope.corpora.domains.splatoon.abilities import FAMILIES, MAIN_ONLY
 from mechscope.corpora.domains.splatoon.effects import planted_facts
 from mechscope.corpora.domains.splatoon.generator import STYLES, Builds, draw_builds, empty_slots
+from mechscope.corpora.domains.splatoon.habits import HABITS
 from mechscope.corpora.domains.splatoon.multi_hot import encode_rows, ragged_ids
-from mechscope.corpora.domains.splatoon.traits import HABITS, NUISANCES, PLAYSTYLES, Habit, Playstyle
+from mechscope.corpora.domains.splatoon.nuisances import NUISANCES
+from mechscope.corpora.domains.splatoon.playstyles import PLAYSTYLES
+from mechscope.corpora.domains.splatoon.traits import Habit, Playstyle
 from mechscope.corpora.domains.splatoon.vocabulary import PAD_ID, TOKEN_FAMILIES, VOCABULARY, Encoding
 from mechscope.corpora.domains.splatoon.weapons import weapon_vocabulary, weapons
 

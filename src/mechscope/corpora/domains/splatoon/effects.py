@@ -8,14 +8,10 @@ import numpy as np
 
 from mechscope.core import numpy_generator
 from mechscope.corpora.domains.splatoon.abilities import FAMILIES
-from mechscope.corpora.domains.splatoon.traits import (
-    CHARGED_SPECIALS,
-    HABITS,
-    LETHAL_SUBS,
-    NUISANCES,
-    PLAYSTYLES,
-    SCOUT_SUBS,
-)
+from mechscope.corpora.domains.splatoon.habits import HABITS
+from mechscope.corpora.domains.splatoon.nuisances import NUISANCES
+from mechscope.corpora.domains.splatoon.playstyles import PLAYSTYLES
+from mechscope.corpora.domains.splatoon.traits import CHARGED_SPECIALS, LETHAL_SUBS, SCOUT_SUBS
 from mechscope.corpora.domains.splatoon.weapons import weapons
 
 __all__ = ["CLASS_EFFECTS", "SPECIAL_EFFECTS", "SUB_EFFECTS", "planted_facts", "weapon_effects", "weapon_popularity"]

@@ -22,8 +22,11 @@ import numpy as np
 from mechscope.core import numpy_generator
 from mechscope.corpora.domains.splatoon.abilities import FAMILIES, GEAR_PIECES, MAIN_ONLY, main_only_of
 from mechscope.corpora.domains.splatoon.effects import weapon_effects, weapon_popularity
+from mechscope.corpora.domains.splatoon.habits import HABITS
+from mechscope.corpora.domains.splatoon.nuisances import NUISANCES
+from mechscope.corpora.domains.splatoon.playstyles import FLEX, PLAYSTYLES
 from mechscope.corpora.domains.splatoon.points import MAIN_POINTS, N_MAINS, N_SUBS, SUB_POINTS
-from mechscope.corpora.domains.splatoon.traits import FLEX, HABITS, NUISANCES, PLAYSTYLES, Habit, Nuisance, Playstyle
+from mechscope.corpora.domains.splatoon.traits import Habit, Nuisance, Playstyle
 from mechscope.corpora.domains.splatoon.weapons import Weapon, weapons
 
 __all__ = ["Builds", "draw_builds", "empty_slots", "style_shares"]

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from pydantic import Field
@@ -132,7 +133,7 @@ class BuildsCsvSource(Spec):
         }
 
 
-def _open_text(path: Path):  # type: ignore[no-untyped-def]
+def _open_text(path: Path) -> TextIO:
     if not path.is_file():
         raise NotFoundError(f"no file at {path}", expected="a tokenised CSV with a header", todo="check the path")
     return path.open(encoding="utf-8", newline="")

@@ -11,7 +11,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from mechscope.activations import CollectSpec, collect
 from mechscope.corpora import Corpus, Ragged
 from mechscope.models import Model
-from mechscope.training import SampleSource, SpliceSpec, TrainSpec, evaluate, evaluate_splice, train
+from mechscope.training import SampleSource, SpliceSpec, TrainSpec, cluster_labels, evaluate, evaluate_splice, train
 
 
 def test_main_job_from_model_to_evaluated_dictionary(tmp_path: Path) -> None:
@@ -38,6 +38,12 @@ def test_main_job_from_model_to_evaluated_dictionary(tmp_path: Path) -> None:
     held_out = evaluate(result.dictionary, cache.restricted(~is_train))
     assert held_out.n_samples == 30 * 12
     assert held_out.fvu < 0.3
+    assert held_out.n_clusters is None
+    view = cache.restricted(~is_train)
+    unit, labels = cluster_labels(corpus, view.sample_rows())
+    clustered = evaluate(result.dictionary, view, clusters=labels)
+    assert (unit, clustered.n_clusters, clustered.n_samples) == ("row", 30, 360)
+    assert abs(clustered.fvu - held_out.fvu) < 1e-6
     spliced = evaluate_splice(
         result.dictionary,
         model,

@@ -1,5 +1,6 @@
 """Training of dictionaries: specs, sources, the loop, and what a dictionary is worth."""
 
+from mechscope.training.clusters import cluster_labels
 from mechscope.training.evaluation import Evaluation, evaluate
 from mechscope.training.loop import TrainResult, train, train_key
 from mechscope.training.sources import ArraySource, SampleSource
@@ -15,6 +16,7 @@ __all__ = [
     "SpliceSpec",
     "TrainResult",
     "TrainSpec",
+    "cluster_labels",
     "evaluate",
     "evaluate_splice",
     "train",

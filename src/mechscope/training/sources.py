@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechscope.activations import Shard
 from mechscope.core import BadDataError, derive_seed, digest_bytes
 
-__all__ = ["ArraySource", "SampleSource"]
+__all__ = ["ArraySource", "OrderedSource", "SampleSource"]
 
 
 class SampleSource(Protocol):
@@ -36,6 +38,15 @@ class SampleSource(Protocol):
         self, batch_size: int, *, seed: int, epoch: int, start_batch: int = 0
     ) -> Iterator[Float[Tensor, "batch d_in"]]:
         """Float32 batches of one epoch from `start_batch` on; the last one may be shorter."""
+        ...
+
+
+@runtime_checkable
+class OrderedSource(Protocol):
+    """A source that can also be read in natural order, so that each sample is known by its number."""
+
+    def shards(self) -> Iterator[Shard]:
+        """All samples in natural order, some at a time."""
         ...
 
 
@@ -81,3 +92,8 @@ class ArraySource:
         order = torch.randperm(self.n_samples, generator=generator)
         for start in range(start_batch * batch_size, self.n_samples, batch_size):
             yield self._samples[order[start : start + batch_size]]
+
+    def shards(self) -> Iterator[Shard]:
+        """All samples in their own order, as one shard; each counts as a row of its own."""
+        rows = np.arange(self.n_samples, dtype=np.int32)
+        yield Shard(0, self._samples, rows, np.full(self.n_samples, -1, dtype=np.int32))

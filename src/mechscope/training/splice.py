@@ -6,7 +6,7 @@ The same rows run four times: untouched, with the reconstruction spliced in, wit
 
 For language models the loss is the cross-entropy of the next token, and KL(clean || spliced) stands beside it; for set
 models it is the binary cross-entropy. Intervals are percentiles of a bootstrap over rows, since predictions of one
-row are not independent; over documents where the corpus names them and at least `DOCUMENTS_MIN` were held out (a
+row are not independent; over documents where the corpus names them and at least ten were held out (a
 bootstrap over fewer clusters gives intervals that are too short).
 """
 
@@ -25,13 +25,13 @@ from mechscope.core import SILENT, LayerComponent, Progress, Spec, UsageError, n
 from mechscope.corpora import Corpus
 from mechscope.dictionaries import Dictionary
 from mechscope.models import Batch, Edit, Model
+from mechscope.training.clusters import cluster_labels
 
 __all__ = ["Estimate", "SpliceEvaluation", "SpliceSpec", "evaluate_splice"]
 
 CONDITIONS = ("clean", "spliced", "zero_ablated", "mean_ablated")
 BOOTSTRAP_CHUNK = 64
 CLUSTERS_MIN = 2
-DOCUMENTS_MIN = 10
 
 
 class Estimate(Spec):
@@ -189,7 +189,9 @@ def _result(
     settings: SpliceSpec,
     sums: np.ndarray,
 ) -> SpliceEvaluation:
-    clustered_by, clusters = _by_cluster(corpus, rows, sums)
+    clustered_by, labels = cluster_labels(corpus, rows)
+    clusters = np.zeros((int(labels.max()) + 1, sums.shape[1]))
+    np.add.at(clusters, labels, sums)
     draws = _bootstrap(clusters, settings)
     point = clusters.sum(0)
     losses = {name: _estimate(point[i] / point[-1], draws[:, i] / draws[:, -1]) for i, name in enumerate(CONDITIONS)}
@@ -211,20 +213,6 @@ def _result(
         settings=settings,
         **losses,
     )
-
-
-def _by_cluster(corpus: Corpus, rows: np.ndarray, sums: np.ndarray) -> tuple[Literal["document", "row"], np.ndarray]:
-    """Sums of each document, or of each row where too few documents are among the rows."""
-    names = corpus.names_with_role("document", "row")
-    if not names:
-        return "row", sums
-    members = np.unique(corpus.row_columns[names[0]][rows].astype(str), return_inverse=True)[1]
-    n_documents = int(members.max()) + 1
-    if n_documents < DOCUMENTS_MIN:
-        return "row", sums
-    totals = np.zeros((n_documents, sums.shape[1]))
-    np.add.at(totals, members, sums)
-    return "document", totals
 
 
 def _bootstrap(clusters: np.ndarray, settings: SpliceSpec) -> np.ndarray:

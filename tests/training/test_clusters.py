@@ -21,7 +21,7 @@ def corpus_of(documents: np.ndarray | None) -> Corpus:
 
 @pytest.mark.parametrize("dtype", [str, np.int64])
 def test_documents_count_when_ten_of_them_are_among_the_rows(dtype: type) -> None:
-    pages = (np.arange(40) // 4 * 7).astype(dtype)
+    pages: np.ndarray = (np.arange(40) // 4 * 7).astype(dtype)
     samples = np.repeat(np.arange(40, dtype=np.int32), 3)
     unit, labels = cluster_labels(corpus_of(pages), samples)
     assert unit == "document"

@@ -100,10 +100,10 @@ def _is_done(folder: Path, first: int, end: int) -> bool:
         return False
     _, facts = read_tensors(statistics)
     features = folder / "features" / file_name(first, end)
-    if not features.is_file() or digest_file(features) != facts["features_sha256"]:
+    if not features.is_file() or digest_file(features) != facts.get("features_sha256"):
         raise BadDataError(
             f"{features} is missing or damaged, though its merge was finished",
-            expected=f"SHA-256 {facts['features_sha256'][:12]}…",
+            expected=f"SHA-256 {str(facts.get('features_sha256'))[:12]}…",
             todo="delete the folder of the store and build it again",
         )
     return True
@@ -125,6 +125,7 @@ def _write_file(folder: Path, runs: Runs, counts: np.ndarray, first: int, spec: 
             writer.write("samples", samples, start=int(indptr[low]))
             writer.write("values", values, start=int(indptr[low]))
             table.measure(low, first + low, indptr[low : high + 1] - indptr[low], samples, values, spec)
+    table.seal()
     facts = {"first_feature": first, "end_feature": end, "features_sha256": digest_file(path)}
     write_tensors(folder / "statistics" / path.name, table.arrays, facts)
 

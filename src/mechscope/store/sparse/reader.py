@@ -1,4 +1,8 @@
-"""The reader: one feature or one sample by `pread`, statistics, and bounded scans in both orientations."""
+"""The reader: one feature or one sample by `pread`, statistics, and bounded scans in both orientations.
+
+Nothing is believed unchecked: headers, offsets, counts and the manifest's facts are checked when the store is opened,
+entries against their CRC-32 when they are first read (and then remembered while the store is open).
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from mechscope.core import BadDataError, NotFoundError, UsageError
+from mechscope.core import BadDataError, NotFoundError, UsageError, digest_of
 from mechscope.store.atomic import read_json
 from mechscope.store.manifests import read_manifest, verify
 from mechscope.store.sparse.merge import cut_ranges, file_name
-from mechscope.store.sparse.segments import CompressedRows, Segment
+from mechscope.store.sparse.segments import CHUNK_SAMPLES, CompressedRows, Segment, read_chunk
 from mechscope.store.sparse.spec import FeatureStats, StoreSpec
-from mechscope.store.sparse.statistics import stats_of
-from mechscope.store.sparse.tensors import TensorFile, read_tensors
-from mechscope.store.sparse.writer import KIND, current_generation
+from mechscope.store.sparse.statistics import row_check, stats_of
+from mechscope.store.sparse.tensors import TensorFile, crc_of, read_tensors
+from mechscope.store.sparse.writer import FORMAT, KIND, current_generation
 
 __all__ = ["FeatureBlock", "FeatureStore"]
 
@@ -67,6 +71,7 @@ class FeatureStore:
         manifest = read_manifest(path, kind=KIND)
         self.key: dict[str, Any] = read_json(path / "key.json")
         self.facts = manifest.facts
+        _require_facts(path, self.facts)
         self.spec = StoreSpec.parse(self.facts["spec"], where=str(path / "manifest.json"))
         self.n_samples, self.n_features = int(self.facts["n_samples"]), int(self.facts["n_features"])
         self.nnz = int(self.facts["nnz"])
@@ -77,6 +82,12 @@ class FeatureStore:
         self._files = [TensorFile(path / "features" / name) for name in names]
         self._indptr = [file.read("indptr") for file in self._files]
         self._statistics = [TensorFile(path / "statistics" / name) for name in names]
+        for file, indptr, statistics in zip(self._files, self._indptr, self._statistics, strict=True):
+            _require_offsets(file, indptr, statistics.read_checked("count"))
+        self._entries_crc32 = np.concatenate([file.read_checked("entries_crc32") for file in self._statistics])
+        self._is_checked = np.zeros(self.n_features, bool)
+        self._checked_segments: set[int] = set()
+        self._checked_chunks: set[tuple[int, int]] = set()
         self._rows: dict[int, TensorFile] = {}
         self._is_closed = False
 
@@ -94,7 +105,10 @@ class FeatureStore:
         path = current_generation(Path(folder))
         if check:
             verify(path, kind=KIND)
-        return cls(path)
+        try:
+            return cls(path)
+        except (ValueError, TypeError, KeyError) as error:
+            raise _damaged(path, f"cannot be read ({error})") from error
 
     def __enter__(self) -> Self:
         return self
@@ -128,15 +142,22 @@ class FeatureStore:
 
         Raises:
             NotFoundError: no such feature; the message names the valid range.
+            BadDataError: the entries are not those that were written.
         """
         at, local = self._place(feature)
         start, stop = int(self._indptr[at][local]), int(self._indptr[at][local + 1])
         samples, values = (None, None) if buffers is None else buffers
         file = self._files[at]
-        return file.read("samples", start, stop, out=samples), file.read("values", start, stop, out=values)
+        found = file.read("samples", start, stop, out=samples), file.read("values", start, stop, out=values)
+        if not self._is_checked[feature]:
+            self._check(feature, *found)
+        return found
 
     def sample(self, sample: int) -> tuple[np.ndarray, np.ndarray]:
-        """The active features of one sample: (features uint32 ascending, values float32). Three small reads."""
+        """The active features of one sample: (features uint32 ascending, values float32). Three small reads.
+
+        The first read of a chunk of samples reads all of it, to check it. Raises NotFoundError, BadDataError.
+        """
         if not 0 <= sample < self.n_samples:
             raise NotFoundError(
                 f"sample {sample}", expected=f"0 to {self.n_samples - 1}", todo="choose a sample of this store"
@@ -144,6 +165,12 @@ class FeatureStore:
         at = bisect.bisect_right(self._segment_ends, sample)
         rows = self._row_file(at)
         local = sample - self._segments[at].first
+        chunk, within = divmod(local, CHUNK_SAMPLES)
+        if at not in self._checked_segments and (at, chunk) not in self._checked_chunks:
+            held = read_chunk(rows, chunk)
+            self._checked_chunks.add((at, chunk))
+            inside = slice(int(held.indptr[within]), int(held.indptr[within + 1]))
+            return held.features[inside].copy(), held.values[inside].copy()
         start, stop = map(int, rows.read("indptr", local, local + 2))
         return rows.read("features", start, stop), rows.read("values", start, stop)
 
@@ -152,6 +179,8 @@ class FeatureStore:
         at, local = self._place(feature)
         file = self._statistics[at]
         row = {name: file.read(name, local, local + 1)[0] for name in file.places}
+        if row_check(row) != int(row["row_crc32"]):
+            raise _damaged(file.path, f"holds other statistics of feature {feature} than were written")
         return stats_of(row, feature, self.n_samples, self.spec)
 
     def column(self, name: str) -> np.ndarray:
@@ -160,7 +189,7 @@ class FeatureStore:
         if name not in SCALARS:
             raise NotFoundError(f"statistic {name!r}", expected=f"one of {', '.join(SCALARS)}", todo="choose one")
         self._require_open()
-        return np.concatenate([file.read(name) for file in self._statistics])
+        return np.concatenate([file.read_checked(name) for file in self._statistics])
 
     def feature_blocks(self, *, n_nonzeros: int = BLOCK_NONZEROS) -> Iterator[FeatureBlock]:
         """All features in order, in blocks of at most `n_nonzeros` entries (a denser single feature comes alone)."""
@@ -169,6 +198,9 @@ class FeatureStore:
             for low, high in cut_ranges(np.diff(indptr), n_nonzeros, len(indptr)):
                 start, stop = int(indptr[low]), int(indptr[high])
                 samples, values = file.read("samples", start, stop), file.read("values", start, stop)
+                for i in np.flatnonzero(~self._is_checked[base + low : base + high]).tolist():
+                    own = slice(int(indptr[low + i]) - start, int(indptr[low + i + 1]) - start)
+                    self._check(base + low + i, samples[own], values[own])
                 yield FeatureBlock(base + low, indptr[low : high + 1] - start, samples, values)
 
     def segments(self, *, holding: np.ndarray | None = None) -> Iterator[tuple[int, CompressedRows]]:
@@ -180,7 +212,10 @@ class FeatureStore:
             if holding is not None and np.diff(np.searchsorted(holding, [segment.first, segment.end]))[0] == 0:
                 continue
             rows = self._row_file(at)
-            yield segment.first, CompressedRows(rows.read("indptr"), rows.read("features"), rows.read("values"))
+            read = rows.read if at in self._checked_segments else rows.read_checked
+            held = CompressedRows(read("indptr"), read("features"), read("values"))
+            self._checked_segments.add(at)
+            yield segment.first, held
 
     def extra(self, name: str) -> dict[str, np.ndarray]:
         """The tensors of an extra file that the builder added, by name without ending. Raises BadDataError."""
@@ -211,6 +246,11 @@ class FeatureStore:
         at = bisect.bisect_right(self._firsts, feature) - 1
         return at, feature - self._firsts[at]
 
+    def _check(self, feature: int, samples: np.ndarray, values: np.ndarray) -> None:
+        if crc_of(samples, values) != self._entries_crc32[feature]:
+            raise _damaged(self.path, f"holds other entries of feature {feature} than were written")
+        self._is_checked[feature] = True
+
     def _row_file(self, at: int) -> TensorFile:
         self._require_open()
         file = self._rows.get(at)
@@ -223,3 +263,27 @@ class FeatureStore:
     def _require_open(self) -> None:
         if self._is_closed:
             raise UsageError("this feature store is closed", expected="an open one", todo="open it again")
+
+
+def _require_facts(path: Path, facts: dict[str, Any]) -> None:
+    if facts.get("store_format") != FORMAT:
+        raise BadDataError(
+            f"{path} holds a feature store of format {facts.get('store_format', 1)}",
+            expected=f"format {FORMAT}, which can be checked while it is read",
+            todo="build the features again: the activations and the dictionary are still good",
+        )
+    if digest_of({name: value for name, value in facts.items() if name != "digest"}) != facts.get("digest"):
+        raise _damaged(path, "has other facts in its manifest than were written")
+
+
+def _require_offsets(file: TensorFile, indptr: np.ndarray, counts: np.ndarray) -> None:
+    if len(indptr) != len(counts) + 1 or indptr[0] != 0 or not np.array_equal(np.diff(indptr), counts):
+        raise _damaged(file.path, "holds offsets that do not fit the counts in its statistics")
+
+
+def _damaged(path: Path, what: str) -> BadDataError:
+    return BadDataError(
+        f"{path} {what}",
+        expected="an undamaged feature store",
+        todo="delete the folder of the store and build it again",
+    )

@@ -1,6 +1,7 @@
 """Segments: one contiguous range of samples, row-major for good and feature-major until the merge.
 
-    rows/<first>-<end>.safetensors   indptr int64 [n + 1], features uint32 [nnz], values float32 [nnz]
+    rows/<first>-<end>.safetensors   indptr int64 [n + 1], features uint32 [nnz], values float32 [nnz],
+                                     chunk_crc32 uint32 [n / 256]: of indptr, features and values of 256 samples each
     runs/<first>-<end>.safetensors   indptr int64 [n_features + 1], samples uint32 [nnz], values float32 [nnz]
 
 Both carry their range and a checksum of their tensors in the header. A run is a counting sort of its rows and can be
@@ -16,11 +17,12 @@ import numpy as np
 from scipy import sparse
 
 from mechscope.core import BadDataError, UsageError
-from mechscope.store.sparse.tensors import read_tensors, write_tensors
+from mechscope.store.sparse.tensors import TensorFile, crc_of, read_tensors, write_tensors
 
 __all__ = ["CompressedRows", "Segment", "find_segments", "read_rows", "transpose", "write_run", "write_segment"]
 
 N_SAMPLES_MAX = 2**32
+CHUNK_SAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,35 @@ def write_segment(folder: Path, first_sample: int, rows: CompressedRows, n_featu
     segment = Segment(first_sample, first_sample + checked.n_samples, len(checked.values))
     write_run(folder, segment, checked, n_features)
     arrays = {"indptr": checked.indptr, "features": checked.features, "values": checked.values}
+    arrays["chunk_crc32"] = chunk_checks(checked)
     write_tensors(folder / "rows" / segment.name, arrays, _facts(segment, n_features))
     return segment
+
+
+def chunk_checks(rows: CompressedRows) -> np.ndarray:
+    """CRC-32 of every chunk of `CHUNK_SAMPLES` rows: over its offsets, then its features, then its values."""
+    found = []
+    for first in range(0, rows.n_samples, CHUNK_SAMPLES):
+        indptr = rows.indptr[first : first + CHUNK_SAMPLES + 1]
+        within = slice(int(indptr[0]), int(indptr[-1]))
+        found.append(crc_of(indptr, rows.features[within], rows.values[within]))
+    return np.array(found, np.uint32)
+
+
+def read_chunk(file: TensorFile, chunk: int) -> CompressedRows:
+    """One chunk of a segment, checked; its offsets begin at 0. Raises BadDataError on another CRC-32."""
+    n_samples = file.places["indptr"].shape[0] - 1
+    first = chunk * CHUNK_SAMPLES
+    indptr = file.read("indptr", first, min(first + CHUNK_SAMPLES, n_samples) + 1)
+    start, stop = int(indptr[0]), int(indptr[-1])
+    features, values = file.read("features", start, stop), file.read("values", start, stop)
+    if crc_of(indptr, features, values) != int(file.read("chunk_crc32", chunk, chunk + 1)[0]):
+        raise BadDataError(
+            f"{file.path} holds other samples {first} to {first + len(indptr) - 2} than were written",
+            expected="the CRC-32 stored with them",
+            todo="the file was damaged: delete the folder of the store and build it again",
+        )
+    return CompressedRows(indptr - start, features, values)
 
 
 def write_run(folder: Path, segment: Segment, rows: CompressedRows, n_features: int) -> None:
@@ -125,8 +154,9 @@ def find_segments(folder: Path, n_features: int) -> list[Segment]:
     found: list[Segment] = []
     for path in sorted((folder / "rows").glob("[0-9]*.safetensors")):
         arrays, facts = read_tensors(path)
-        segment = Segment(int(facts.get("first", -1)), int(facts.get("end", -1)), len(arrays["values"]))
-        if facts.get("n_features") != n_features or path.name != segment.name:
+        n_values = len(arrays.get("values", ()))
+        segment = Segment(int(facts.get("first", -1)), int(facts.get("end", -1)), n_values)
+        if "chunk_crc32" not in arrays or facts.get("n_features") != n_features or path.name != segment.name:
             raise BadDataError(
                 f"{path} says it holds samples {segment.first} to {segment.end} of {facts.get('n_features')} features",
                 expected=f"the samples in its name and {n_features} features",

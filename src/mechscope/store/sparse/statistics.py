@@ -15,8 +15,9 @@ import numpy as np
 
 from mechscope.store.sparse.draws import draw_positions, first_in_bands
 from mechscope.store.sparse.spec import Band, FeatureStats, Histogram, StoreSpec
+from mechscope.store.sparse.tensors import crc_of
 
-__all__ = ["FeatureTable", "quantiles_of_sorted", "stats_of"]
+__all__ = ["FeatureTable", "quantiles_of_sorted", "row_check", "stats_of"]
 
 EFFECTIVE_QUANTILE = 0.995
 NO_SAMPLE = np.uint32(0xFFFFFFFF)
@@ -53,6 +54,8 @@ class FeatureTable:
                 "band_samples": np.full((n, spec.n_bands, spec.n_band_examples), NO_SAMPLE, np.uint32),
                 "top_values": np.full((n, spec.n_top), nan, np.float32),
                 "band_values": np.full((n, spec.n_bands, spec.n_band_examples), nan, np.float32),
+                "entries_crc32": np.zeros(n, np.uint32),
+                "row_crc32": np.zeros(n, np.uint32),
             }
         )
 
@@ -70,6 +73,8 @@ class FeatureTable:
             ordered[start:stop].sort()
         counts = np.diff(indptr)
         self.arrays["count"][at : at + len(counts)] = counts
+        for i, (start, stop) in enumerate(zip(indptr[:-1].tolist(), indptr[1:].tolist(), strict=True)):
+            self.arrays["entries_crc32"][at + i] = crc_of(samples[start:stop], values[start:stop])
         active = np.flatnonzero(counts)
         if not len(active):
             return
@@ -87,6 +92,11 @@ class FeatureTable:
         begun[:, -1] = stops - starts
         begun[:, 1:] -= begun[:, :-1].copy()
         self.arrays["histogram"][at + active] = begun
+
+    def seal(self) -> None:
+        """Write the CRC-32 of every row, once all are filled."""
+        for row in range(len(self.arrays["count"])):
+            self.arrays["row_crc32"][row] = row_check({name: array[row] for name, array in self.arrays.items()})
 
     def _rank(
         self, rows: np.ndarray, ordered: np.ndarray, starts: np.ndarray, stops: np.ndarray, spec: StoreSpec
@@ -118,6 +128,11 @@ class FeatureTable:
         where = (rows[index], band, place)
         self.arrays["band_samples"][where] = entries.samples[at[index, draw]]
         self.arrays["band_values"][where] = entries.values[at[index, draw]]
+
+
+def row_check(row: dict[str, Any]) -> int:
+    """CRC-32 of one row of every array of a table, itself left out."""
+    return crc_of(*(np.atleast_1d(value) for name, value in row.items() if name != "row_crc32"))
 
 
 def quantiles_of_sorted(

@@ -4,6 +4,9 @@ A safetensors file is 8 bytes (length of the header, little endian), the header 
 range), and the bytes of all tensors without gaps. The library's own writer wants every tensor in memory and keeps
 metadata in hash order; here a tensor may arrive in pieces, and equal content gives equal bytes. Readers take ranges
 of rows straight into a buffer: a cold mapped page costs the device's whole read-ahead, a `pread` only its bytes.
+
+Each header holds its own CRC-32 (over length and header, with zeros in its place), which is checked when the file is
+opened. `write_tensors` adds a CRC-32 of every tensor, for readers that look at one tensor at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import hashlib
 import json
 import os
 import weakref
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +26,7 @@ import numpy as np
 from mechscope.core import BadDataError, UsageError, canonical_json
 from mechscope.store.atomic import atomic_path
 
-__all__ = ["TensorFile", "TensorFileWriter", "TensorPlace", "read_tensors", "write_tensors"]
+__all__ = ["TensorFile", "TensorFileWriter", "TensorPlace", "crc_of", "read_tensors", "write_tensors"]
 
 DTYPES: dict[str, np.dtype] = {
     "I64": np.dtype("<i8"),
@@ -35,6 +39,8 @@ NAMES: dict[np.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
 ALIGNMENT = 8
 HEADER_BYTES_MAX = 100_000_000
 METADATA_KEY = "mechscope"
+CRC_KEY = "header_crc32"
+NO_CRC = "0" * 8
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,10 @@ class TensorFile:
 
     def read(self, name: str, start: int = 0, stop: int | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
         """Rows `start:stop` of the tensor `name`, read into `out` (contiguous, same dtype) or a fresh array."""
-        place = self.places[name]
-        end = place.shape[0] if stop is None else stop
+        place = self.places.get(name)
+        end = place.shape[0] if stop is None and place is not None and place.shape else (stop or 0)
+        if place is None or not place.shape or not 0 <= start <= end <= place.shape[0]:
+            raise _damaged(self.path, f"has no rows {start} to {end} of {name!r}")
         if out is not None and (out.dtype != place.dtype or len(out) < end - start or not out.flags.c_contiguous):
             raise UsageError(
                 f"a buffer of {len(out)} {out.dtype} for {end - start} rows of {name!r}",
@@ -140,15 +148,31 @@ class TensorFile:
             _read_all(self, array.data.cast("B"), place.offset + start * place.row_bytes)
         return array
 
+    def read_checked(self, name: str) -> np.ndarray:
+        """The whole tensor `name` of a file made by `write_tensors`. Raises BadDataError on another CRC-32."""
+        array = self.read(name)
+        if crc_of(array) != self.metadata.get("crc32", {}).get(name):
+            raise _damaged(self.path, f"holds another {name!r} than was written")
+        return array
+
+
+def crc_of(*arrays: np.ndarray) -> int:
+    """CRC-32 of the bytes of contiguous arrays, one after the other."""
+    found = 0
+    for array in arrays:
+        if array.size:
+            found = zlib.crc32(array.data.cast("B"), found)
+    return found
+
 
 def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Write whole arrays atomically; the header's metadata gains `sha256`, the checksum of all tensor bytes."""
+    """Write whole arrays atomically; the header's metadata gains `sha256` of all tensor bytes, and `crc32` of each."""
     held = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     shapes = {name: (array.dtype, array.shape) for name, array in held.items()}
-    checksum = _digest(held)
+    checks = {"sha256": _digest(held), "crc32": {name: crc_of(array) for name, array in held.items()}}
     with (
         atomic_path(path) as temporary,
-        TensorFileWriter(temporary, shapes, {**metadata, "sha256": checksum}) as writer,
+        TensorFileWriter(temporary, shapes, {**metadata, **checks}) as writer,
     ):
         for name, array in held.items():
             writer.write(name, array)
@@ -178,7 +202,7 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 def _layout(
     tensors: Mapping[str, tuple[np.dtype, tuple[int, ...]]], metadata: Mapping[str, Any]
 ) -> tuple[bytes, dict[str, TensorPlace]]:
-    fields: dict[str, Any] = {"__metadata__": {METADATA_KEY: canonical_json(dict(metadata))}}
+    fields: dict[str, Any] = {"__metadata__": {CRC_KEY: NO_CRC, METADATA_KEY: canonical_json(dict(metadata))}}
     places, end = {}, 0
     for name, (dtype, shape) in tensors.items():
         places[name] = TensorPlace(dtype.newbyteorder("<"), tuple(shape), end)
@@ -187,6 +211,7 @@ def _layout(
     text = json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode()
     text += b" " * (-len(text) % ALIGNMENT)
     header = len(text).to_bytes(8, "little") + text
+    header = header.replace(_crc_field(NO_CRC), _crc_field(f"{zlib.crc32(header):08x}"), 1)
     moved = {n: TensorPlace(p.dtype, p.shape, p.offset + len(header)) for n, p in places.items()}
     return header, moved
 
@@ -196,9 +221,14 @@ def _read_header(path: Path, handle: int) -> tuple[dict[str, TensorPlace], dict[
     length = int.from_bytes(os.pread(handle, 8, 0), "little")
     if n_bytes < 8 or length > min(n_bytes - 8, HEADER_BYTES_MAX):
         raise _damaged(path, f"has {n_bytes:,} bytes and a header length of {length:,}")
+    header = os.pread(handle, 8 + length, 0)
     try:
-        fields = json.loads(os.pread(handle, length, 8))
-        metadata = json.loads(fields.pop("__metadata__", {}).get(METADATA_KEY, "{}"))
+        fields = json.loads(header[8:])
+        named = fields.pop("__metadata__", {})
+        stored = _crc_field(named.get(CRC_KEY, ""))
+        if zlib.crc32(header.replace(stored, _crc_field(NO_CRC), 1)) != int(named.get(CRC_KEY, "-1"), 16):
+            raise ValueError("its CRC-32 is another")
+        metadata = json.loads(named.get(METADATA_KEY, "{}"))
         places = {name: _place(field, 8 + length) for name, field in fields.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, f"has a header that cannot be read ({error})") from error
@@ -206,6 +236,10 @@ def _read_header(path: Path, handle: int) -> tuple[dict[str, TensorPlace], dict[
     if ends != n_bytes or any(p.offset + p.n_bytes > n_bytes for p in places.values()):
         raise _damaged(path, f"has {n_bytes:,} bytes where its header describes {ends:,}")
     return places, metadata
+
+
+def _crc_field(crc: str) -> bytes:
+    return f'"{CRC_KEY}":"{crc}"'.encode()
 
 
 def _place(field: dict[str, Any], base: int) -> TensorPlace:

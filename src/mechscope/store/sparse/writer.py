@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,9 +19,10 @@ from mechscope.store.sparse.segments import CompressedRows, Segment, find_segmen
 from mechscope.store.sparse.spec import StoreSpec
 from mechscope.store.sparse.tensors import TensorFile
 
-__all__ = ["KIND", "FeatureStoreWriter", "current_generation"]
+__all__ = ["FORMAT", "KIND", "FeatureStoreWriter", "current_generation"]
 
 KIND = "feature-store"
+FORMAT = 2
 CURRENT = "CURRENT"
 
 
@@ -54,7 +56,7 @@ class FeatureStoreWriter:
     ) -> None:
         self.spec = StoreSpec() if spec is None else spec
         self.n_features = n_features
-        self.key = {**key, "store": self.spec.to_json(), "n_features": n_features}
+        self.key = {**key, "store": self.spec.to_json(), "n_features": n_features, "store_format": FORMAT}
         self.folder = folder
         self.path = folder / f"g-{short(digest_of(self.key))}"
         self.segments: list[Segment] = []
@@ -138,6 +140,7 @@ class FeatureStoreWriter:
         names += [f"{kind}/{file_name(*pair)}" for pair in ranges for kind in ("features", "statistics")]
         held = {
             **facts,
+            "store_format": FORMAT,
             "codec": self.spec.codec,
             "n_samples": self.next_sample,
             "n_features": self.n_features,
@@ -147,7 +150,7 @@ class FeatureStoreWriter:
             "spec": self.spec.to_json(),
         }
         files = {name: file_entry(self.path / name) for name in [*names, *extras]}
-        publish(self.path, kind=KIND, key=self.key, files=files, facts=held)
+        publish(self.path, kind=KIND, key=self.key, files=files, facts={**held, "digest": digest_of(held)})
 
     def _restore_runs(self) -> None:
         for segment in self.segments:
@@ -158,8 +161,8 @@ class FeatureStoreWriter:
 def current_generation(folder: Path) -> Path:
     """The generation that `CURRENT` names. Raises BadDataError when there is none."""
     pointer = folder / CURRENT
-    name = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
-    if not name.startswith("g-") or "/" in name:
+    name = pointer.read_bytes().decode("ascii", "replace").strip() if pointer.is_file() else ""
+    if re.fullmatch(r"g-[0-9a-f]+", name) is None:
         raise BadDataError(
             f"{folder} has no finished feature store" + (f": CURRENT holds {name!r}" if name else ""),
             expected="a file CURRENT that names a generation",

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from mechscope.core import BadDataError, NotFoundError, UsageError
+from mechscope.core.progress import SilentProgress
 from mechscope.corpora import CorpusSpec
 from mechscope.corpora.sources.text import TextSource
-from mechscope.corpora.text_files import find_files, read_documents
+from mechscope.corpora.text_documents import TextDocuments
+from mechscope.corpora.text_files import find_files
 from mechscope.testing.corpus_sources import check_corpus_source
 
 
@@ -31,6 +33,21 @@ def library(tmp_path: Path) -> Path:
 
 def source(*paths: Path | str, **options: object) -> TextSource:
     return TextSource.parse({"paths": [str(path) for path in paths], "tokenizer": "pydocs", **options})
+
+
+def read_all(file: Path) -> list[str]:
+    documents = TextDocuments([file])
+    return [documents[i].text for i in range(len(documents))]
+
+
+class Said(SilentProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def test_the_contract_of_a_source_holds(library: Path, tmp_path: Path) -> None:
@@ -56,6 +73,38 @@ def test_a_folder_gives_its_text_files_and_counts_what_it_passes_over(library: P
     assert corpus.facts["n_documents_without_tokens"] == 1
     row = int((corpus.column("file") == (library / "b.md").as_posix()).argmax())
     assert "".join(corpus.vocabulary[i] for i in corpus.tokens[row][1:]) == "# The second file\n"
+
+
+def test_a_corpus_cut_short_draws_its_documents_and_says_how_many(tmp_path: Path) -> None:
+    names = [f"{letter}{number}.txt" for letter in "abcdefgh" for number in range(8)]
+    for name in names:
+        (tmp_path / name).write_text(f"This is the file {name}.\n")
+    lines = [json.dumps({"text": f"line {number}"}) for number in range(15)]
+    (tmp_path / "z.jsonl").write_text("\n".join(lines))
+    said = Said()
+    short = source(tmp_path, n_rows=20).build(said)
+    read = [str(name).removeprefix(f"{tmp_path.as_posix()}/") for name in short.column("document")]
+    assert read != sorted(read)
+    assert len({name[0] for name in read}) >= 6, "the files that come first in the alphabet must not fill it"
+    assert any(name.startswith("z.jsonl:") for name in read)
+    assert (short.facts["n_documents_read"], short.facts["n_documents_found"]) == (20, 79)
+    assert [line for line in said.lines if line.startswith("read 20 of 79 documents: n_rows=20 was reached")]
+
+    whole = source(tmp_path).build(said := Said())
+    assert (whole.facts["n_documents_read"], whole.facts["n_documents_found"]) == (79, 79)
+    assert said.lines == []
+    assert list(whole.column("document")[:20]) == list(short.column("document"))
+    assert list(whole.tokens.ids[: len(short.tokens.ids)]) == list(short.tokens.ids)
+    assert source(tmp_path, n_rows=20).build().digest == short.digest
+    other = source(tmp_path, n_rows=20, seed=1).build()
+    assert set(other.column("document")) != set(short.column("document"))
+
+
+def test_one_document_read_in_part_is_said(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("All the text that there is.\n" * 600)
+    corpus = source(tmp_path, n_rows=10).build(said := Said())
+    assert corpus.facts["n_documents_read"] == corpus.facts["n_documents_found"] == 1
+    assert [line for line in said.lines if line.startswith("read 1 of 1 documents, the last in part: n_rows=10 was")]
 
 
 def test_globs_named_files_and_doubles(library: Path) -> None:
@@ -108,14 +157,17 @@ def test_undecodable_bytes_name_file_and_offset(tmp_path: Path, data: bytes, mes
 
 def test_a_byte_order_mark_is_left_out_and_line_ends_are_kept(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo")
-    assert [document.text for document in read_documents(tmp_path / "a.txt")] == ["one\r\ntwo"]
+    (tmp_path / "b.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "three"}\r\n \r\n{"text": "four"}')
+    documents = TextDocuments([tmp_path / "a.txt", tmp_path / "b.jsonl"])
+    assert [documents[i].text for i in range(len(documents))] == ["one\r\ntwo", "three", "four"]
+    assert documents[2].name.endswith("b.jsonl:3")
 
 
 def test_bad_lines_name_file_and_line(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"text": "fine"}\n{"body": "no text"}\n')
     with pytest.raises(BadDataError, match=r"rows.jsonl:2 has keys body"):
-        list(read_documents(file))
+        read_all(file)
     file.write_text('{"text": ')
     with pytest.raises(BadDataError, match=r"rows.jsonl:1 is not JSON"):
-        list(read_documents(file))
+        read_all(file)

@@ -10,6 +10,7 @@ For each document, in the order given:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from pydantic import Field
@@ -61,6 +62,7 @@ def text_corpus(
     name: str,
     columns: Mapping[str, Column],
     facts: Mapping[str, object],
+    n_found: int | None = None,
     progress: Progress = SILENT,
 ) -> Corpus:
     """A text corpus with columns `document`, `block`, `split`, and the documents' own facts and marks.
@@ -72,6 +74,7 @@ def text_corpus(
         name: what people call the corpus.
         columns: describes every fact ("row") and mark ("token") of the documents.
         facts: how the documents came about; counts of what was cut and left out are added.
+        n_found: how many `documents` there are, where that is known: recorded, and said when not all were read.
         progress: one bar of documents.
 
     Raises:
@@ -93,6 +96,12 @@ def text_corpus(
             expected="at least one document with text",
             todo="check the files and filters that it is made from",
         )
+    counts: dict[str, object] = {**rows.counts, "n_documents_read": len(rows.seen)}
+    if n_found is not None:
+        counts["n_documents_found"] = n_found
+        if len(rows.seen) < n_found or rows.n_blocks_cut_off:
+            read = f"{len(rows.seen):,} of {n_found:,} documents{', the last in part' if rows.n_blocks_cut_off else ''}"
+            progress.say(f"read {read}: n_rows={spec.n_rows:,} was reached (--max-tokens sets it)")
     row_columns = rows.row_columns([name for name, column in columns.items() if column.level == "row"])
     return Corpus(
         name=name,
@@ -103,7 +112,7 @@ def text_corpus(
         token_columns=rows.token_columns(),
         columns={**ROW_COLUMNS, **columns},
         pad_id=tokenizer.pad_token_id,
-        facts={**facts, **rows.counts, "is_cut_at_n_rows": rows.is_full, "split_unit": rows.split_unit},
+        facts={**facts, **counts, "is_cut_at_n_rows": rows.is_full, "split_unit": rows.split_unit},
     )
 
 
@@ -140,6 +149,7 @@ class _Rows:
         self.mark_rows: dict[str, list[np.ndarray]] = {mark: [] for mark in marks}
         self.facts: list[tuple[Document, int]] = []
         self.seen: set[str] = set()
+        self.n_blocks_cut_off = 0
         self.split_unit = "document"
         self.counts: dict[str, object] = {"n_documents": 0, "n_documents_without_tokens": 0, "n_blocks_left_out": 0}
 
@@ -158,10 +168,11 @@ class _Rows:
         self._count("n_documents" if len(ids) else "n_documents_without_tokens", 1)
         self._count("n_blocks_left_out", len(starts) - len(kept))
         marks = self._marks(document, np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2))
+        facts_alone = replace(document, text="", read_marks=None)  # so that the text is let go of
         for block in kept:
             piece = slice(starts[block], starts[block] + self.room)
             self.ids.append(np.concatenate([self.prefix, ids[piece], self.suffix]).astype(np.int32))
-            self.facts.append((document, block))
+            self.facts.append((facts_alone, block))
             for mark, values in marks.items():
                 self.mark_rows[mark].append(self._padded(values[piece]))
 
@@ -191,6 +202,7 @@ class _Rows:
         if self.spec.blocks_per_document is not None and n_blocks > self.spec.blocks_per_document:
             generator = numpy_generator(self.spec.seed, "blocks", name)
             kept = np.sort(generator.choice(n_blocks, self.spec.blocks_per_document, replace=False))
+        self.n_blocks_cut_off += len(kept[room:])
         return [int(block) for block in kept[:room]]
 
     def _marks(self, document: Document, offsets: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,26 +1,18 @@
-"""Documents from files: which files a list of paths means, and what is in them.
-
-A file is one document, except `.jsonl`, where each line is one. Bytes are decoded as UTF-8 and kept as they are, line
-ends included; only a byte-order mark at the start is left out.
-"""
+"""Which files a list of paths means."""
 
 from __future__ import annotations
 
 import glob
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mechscope.core import BadDataError, NotFoundError
 from mechscope.core.errors import nearest_name
-from mechscope.corpora.documents import Document
 
-__all__ = ["SUFFIXES", "FoundFiles", "find_files", "read_documents"]
+__all__ = ["SUFFIXES", "FoundFiles", "find_files"]
 
 SUFFIXES = (".txt", ".md", ".rst", ".py", ".jsonl")
-LINES_SUFFIX = ".jsonl"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -63,27 +55,6 @@ def find_files(paths: Sequence[str]) -> FoundFiles:
     return FoundFiles(tuple(sorted(files.values())), n_other, n_hidden)
 
 
-def read_documents(file: Path, *, text_field: str = "text") -> Iterator[Document]:
-    """The documents of one file; an empty file gives a document with an empty text; a blank `.jsonl` line none.
-
-    Args:
-        file: what to read.
-        text_field: the key that holds the text in a `.jsonl` line.
-
-    Raises:
-        BadDataError: bytes that are not UTF-8 or a NUL byte (file and offset are named), or a `.jsonl` line that is
-            not an object with a string under `text_field` (file and line are named).
-    """
-    text = _decoded(file)
-    name = file.as_posix()
-    if file.suffix.lower() != LINES_SUFFIX:
-        yield Document(name, text, facts={"file": name})
-        return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield Document(f"{name}:{number}", _field(line, text_field, f"{name}:{number}"), facts={"file": name})
-
-
 def _expanded(paths: Sequence[str]) -> Iterator[Path]:
     for text in paths:
         path = Path(text).expanduser()
@@ -108,36 +79,3 @@ def _missing(path: Path) -> NotFoundError:
 
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
-
-
-def _decoded(file: Path) -> str:
-    data = file.read_bytes().removeprefix(BYTE_ORDER_MARK)
-    at = data.find(b"\0")
-    reason = "a NUL byte"
-    if at < 0:
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            at, reason = error.start, f"byte 0x{data[error.start]:02x} is not UTF-8"
-    at += file.stat().st_size - len(data)
-    raise BadDataError(
-        f"{file}, offset {at}: {reason}",
-        expected="text in UTF-8",
-        todo="convert the file (for example with iconv) or leave it out",
-    )
-
-
-def _field(line: str, key: str, where: str) -> str:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadDataError(
-            f"{where} is not JSON: {error}", expected="one JSON object a line", todo="mend it"
-        ) from error
-    if not isinstance(value, dict) or not isinstance(value.get(key), str):
-        held = f"keys {', '.join(map(str, value)) or '(none)'}" if isinstance(value, dict) else type(value).__name__
-        raise BadDataError(
-            f"{where} has {held}", expected=f"an object with a string under {key!r}", todo="name the right text_field"
-        )
-    text: str = value[key]
-    return text

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from mechscope.core import SILENT, Progress, Spec, digest_file
+from mechscope.core import SILENT, Progress, Spec, digest_file, numpy_generator
 from mechscope.core.kinds import CORPUS_SOURCES
 from mechscope.corpora.blocks import BlockSpec, text_corpus
 from mechscope.corpora.corpus import Column, Corpus
-from mechscope.corpora.documents import Document
-from mechscope.corpora.text_files import find_files, read_documents
+from mechscope.corpora.text_documents import TextDocuments
+from mechscope.corpora.text_files import find_files
 from mechscope.corpora.tokenizers import open_tokenizer, tokenizer_digest
 
 __all__ = ["TextSource"]
@@ -25,7 +23,9 @@ COLUMNS = {"file": Column(level="row", role="group", description="the file that 
 class TextSource(Spec):
     """Text files (.txt .md .rst .py .jsonl), tokenised and cut into blocks that never cross two documents.
 
-    A document is a file, or a line of a .jsonl file; a document is never in two splits.
+    A document is a file, or a line of a .jsonl file; a document is never in two splits, unless there are too few of
+    them (`facts.split_unit` says). Documents come in an order drawn from `seed`: a corpus that `n_rows` cuts short
+    holds some of everything, and a longer one begins with the shorter one.
 
     Args:
         paths: files, folders (searched at any depth) and globs.
@@ -34,7 +34,7 @@ class TextSource(Spec):
         n_rows: rows to make; None takes everything.
         blocks_per_document: most rows of one document; None takes all.
         text_field: the key that holds the text in .jsonl lines.
-        seed: root of the split and of the draw of blocks.
+        seed: root of the order, of the split and of the draw of blocks.
     """
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -46,7 +46,7 @@ class TextSource(Spec):
     seed: int = 0
 
     def build(self, progress: Progress = SILENT) -> Corpus:
-        """The corpus, read in sorted order of the files.
+        """The corpus. Memory: its tokens, and 40 bytes for each document found.
 
         Raises NotFoundError for a path or tokenizer that is not there, and BadDataError for an empty set of files,
         undecodable bytes or files without a single token.
@@ -62,8 +62,10 @@ class TextSource(Spec):
             seed=self.seed,
             split_seed=self.seed,
         )
+        documents = TextDocuments(found.files, text_field=self.text_field)
+        order = numpy_generator(self.seed, "text", "order").permutation(len(documents))
         return text_corpus(
-            self._documents(found.files),
+            (documents[int(index)] for index in order),
             open_tokenizer(self.tokenizer),
             blocks,
             name="text",
@@ -77,6 +79,7 @@ class TextSource(Spec):
                 "n_hidden_files": found.n_hidden,
                 **self.input_digests(),
             },
+            n_found=len(documents),
             progress=progress,
         )
 
@@ -84,7 +87,3 @@ class TextSource(Spec):
         """SHA-256 of every file and of the tokenizer: what the corpus depends on beside the options."""
         files = {file.as_posix(): digest_file(file) for file in find_files(self.paths).files}
         return {"files": files, "tokenizer": tokenizer_digest(open_tokenizer(self.tokenizer))}
-
-    def _documents(self, files: tuple[Path, ...]) -> Iterator[Document]:
-        for file in files:
-            yield from read_documents(file, text_field=self.text_field)

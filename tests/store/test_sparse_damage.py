@@ -132,3 +132,13 @@ def test_an_older_store_is_refused_and_built_again(tmp_path: Path) -> None:
     assert not FeatureStoreWriter(tmp_path, key=KEY, n_features=N_FEATURES, spec=SMALL).is_finished
     with build(tmp_path) as store:
         store.verify()
+
+
+@pytest.mark.parametrize("word", ["sha256", "n_bytes", "format_version", "facts", "kind", "key_digest", "n_samples"])
+def test_a_damaged_manifest_is_bad_data(tmp_path: Path, word: str) -> None:
+    with build(tmp_path) as store:
+        path = store.path / "manifest.json"
+    flip(path, path.read_bytes().index(b'"' + word.encode()) + 2, 1)
+    for check in (False, True):
+        with pytest.raises(BadDataError):
+            FeatureStore.open(tmp_path, check=check)

@@ -103,10 +103,12 @@ class FeatureStore:
             BadDataError: no finished store there, or a damaged one.
         """
         path = current_generation(Path(folder))
-        if check:
-            verify(path, kind=KIND)
         try:
+            if check:
+                verify(path, kind=KIND)
             return cls(path)
+        except UsageError as error:  # a manifest whose keys are not a manifest's
+            raise _damaged(path, f"cannot be read: {error.seen}") from error
         except (ValueError, TypeError, KeyError) as error:
             raise _damaged(path, f"cannot be read ({error})") from error
 

@@ -124,7 +124,7 @@ def test_unknown_names_in_a_build_are_refused() -> None:
         Build({}, frozenset({"comebak"}))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(builds(complete=False), st.sampled_from(ENCODINGS))
 def test_tokens_give_back_every_rung_and_allow_the_true_points(build: Build, encoding: Encoding) -> None:
     tokens = encode(build, encoding)
@@ -164,7 +164,7 @@ def brute_force_legal(rungs: dict[str, int], main_only: frozenset[str], *, compl
     return any(is_legal(build, complete=complete) for build in builds)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(FAMILIES[:5]), st.sampled_from(THRESHOLDS), max_size=3),
     st.frozensets(st.sampled_from(MAIN_ONLY), max_size=3),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mechscope.corpora.corpus import Corpus
+from mechscope.corpora.corpus import Corpus, Ragged
 from mechscope.corpora.domains.splatoon import (
     FAMILIES,
     MAIN_ONLY,
@@ -33,6 +33,12 @@ def build_of(points: np.ndarray, main_only: np.ndarray) -> Build:
     return Build(held, frozenset(name for name, has in zip(MAIN_ONLY, main_only, strict=True) if has))
 
 
+def hot_rows(tokens: Ragged) -> np.ndarray:
+    hot = np.zeros((len(tokens), len(VOCABULARY)), dtype=bool)
+    hot[np.repeat(np.arange(len(tokens)), tokens.lengths), tokens.ids] = True
+    return hot
+
+
 def test_every_drawn_build_is_legal_and_complete() -> None:
     drawn = draw_builds(500, seed=2)
     for points, main_only in zip(drawn.points(), drawn.main_only(), strict=True):
@@ -52,20 +58,25 @@ def test_arrays_encode_as_single_builds_do(encoding: str) -> None:
 
 def test_rows_are_parts_of_their_targets(corpus: Corpus) -> None:
     assert corpus.targets is not None
-    for row in range(300):
-        shown, whole = set(corpus.tokens[row].tolist()), set(corpus.targets[row].tolist())
-        names = [VOCABULARY[i] for i in sorted(whole)]
-        assert is_legal_tokens(names)
-        assert is_legal_tokens([VOCABULARY[i] for i in shown], complete=False)
-        removed = corpus.column("removed")[row].split()
-        assert [VOCABULARY[i] for i in sorted(whole - shown)] == removed
-        assert len(removed) == corpus.column("n_removed")[row]
-        assert shown <= whole or shown == {VOCABULARY.index("<NULL>")}
-        full = {f: int(corpus.column(f"full_points.{f}")[row]) for f in FAMILIES}
-        left = {f: int(corpus.column(f"points.{f}")[row]) for f in FAMILIES}
-        main_only = frozenset(names) & frozenset(MAIN_ONLY)
-        assert encode(Build(full, main_only)) == tuple(names)
-        assert all(left[f] <= full[f] for f in FAMILIES)
+    shown, whole = hot_rows(corpus.tokens), hot_rows(corpus.targets)
+    null, mains = VOCABULARY.index("<NULL>"), [VOCABULARY.index(name) for name in MAIN_ONLY]
+    is_null = shown[:, null]
+    assert (shown[is_null].sum(1) == 1).all()
+    assert not (shown & ~whole)[~is_null].any()
+    removed = whole & ~shown
+    assert np.array_equal(removed.sum(1), corpus.column("n_removed"))
+    names = np.array(VOCABULARY)
+    assert [" ".join(names[row]) for row in removed] == corpus.column("removed").tolist()
+    full, left = (np.stack([corpus.column(f"{p}.{f}") for f in FAMILIES], axis=1) for p in ("full_points", "points"))
+    assert (left <= full).all()
+    assert np.array_equal(encode_rows(full.astype(np.int64), whole[:, mains], "cumulative"), whole)
+
+
+def test_rows_and_targets_are_tokens_of_legal_builds(corpus: Corpus) -> None:
+    assert corpus.targets is not None
+    for row in range(150):
+        assert is_legal_tokens([VOCABULARY[i] for i in corpus.targets[row]])
+        assert is_legal_tokens([VOCABULARY[i] for i in corpus.tokens[row]], complete=False)
 
 
 def test_the_same_spec_gives_the_same_corpus(corpus: Corpus) -> None:
@@ -98,8 +109,7 @@ def test_gated_styles_stay_in_their_context() -> None:
 
 
 def test_no_single_token_stands_for_a_concept(corpus: Corpus) -> None:
-    hot = np.zeros((corpus.n_rows, len(VOCABULARY)), dtype=bool)
-    hot[np.repeat(np.arange(corpus.n_rows), corpus.tokens.lengths), corpus.tokens.ids] = True
+    hot = hot_rows(corpus.tokens)
     for name in corpus.names_with_role("concept"):
         is_in = corpus.column(name)
         auroc = 0.5 + (hot[is_in].mean(0) - hot[~is_in].mean(0)) / 2

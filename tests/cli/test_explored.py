@@ -165,7 +165,7 @@ def test_reuse_names_the_right_subject_and_notices_damage(
     assert (root / "mechscope.toml").read_text() != first
     assert call(*arguments).envelope["result"]["was_reused"] is True
     assert (root / "mechscope.toml").read_text() == first
-    (report,) = [path for path in root.glob("runs/*/report.html") if "story" in path.read_text(encoding="utf-8")]
+    (report,) = [path for path in root.glob("runs/*/report.html") if "story.txt" in path.read_text(encoding="utf-8")]
     whole = report.read_bytes()
     report.write_bytes(whole[:1000])
     assert call(*arguments).envelope["result"]["was_reused"] is False

@@ -6,6 +6,7 @@ from mechscope.features.decoder import DecoderOutputs, OutputScore, decoder_outp
 from mechscope.features.examples import ActivationExample
 from mechscope.features.flags import BinaryToken, CoreCoverage, Flag, core_coverage
 from mechscope.features.inputs import FeatureInputs
+from mechscope.features.intervals import wilson
 from mechscope.features.matches import Candidate, ConceptMatch, MatchResult, MatchSpec, SkippedConcept
 from mechscope.features.matching import concept_of_samples, match_concepts
 from mechscope.features.overview import FeatureOverview, overview
@@ -47,4 +48,5 @@ __all__ = [
     "overview",
     "similar",
     "store_key",
+    "wilson",
 ]

@@ -9,10 +9,10 @@ from typing import Any
 from mechscope.activations import ActivationCache, CollectSpec, collect
 from mechscope.core import SILENT, NotFoundError, Progress, Spec, UsageError, read_mapping
 from mechscope.corpora import Corpus, load_corpus
-from mechscope.services.main_job import held_out_rows, train_rows
+from mechscope.services.held_out import evaluate_held_out, train_rows
 from mechscope.services.targets import CorpusRequest, open_target
 from mechscope.store import artifact_folder, atomic_path, read_json
-from mechscope.training import Evaluation, TrainSpec, evaluate, train, train_key
+from mechscope.training import Evaluation, TrainSpec, train, train_key
 from mechscope.workspace import SubjectEntry, Workspace
 
 __all__ = ["TrainedDictionary", "train_dictionary", "train_settings"]
@@ -60,7 +60,7 @@ def train_dictionary(
     result = train(source, spec, folder, progress)
     evaluation = None
     if corpus is not None and has_split:
-        evaluation = evaluate(result.dictionary, cache.restricted(held_out_rows(corpus)), progress=progress)
+        evaluation = evaluate_held_out(result.dictionary, cache, corpus, progress).evaluation
     else:
         progress.say("trained on all rows and not evaluated on held-out ones: no corpus with a split was found")
     if subject is None and model is not None:

@@ -11,7 +11,8 @@ from mechscope.core import SILENT, LayerComponent, Progress, Spec, UsageError
 from mechscope.corpora import Corpus, CorpusSpec, make_corpus
 from mechscope.models import Model
 from mechscope.services.defaults import choose_defaults
-from mechscope.services.main_job import MainJobSpec, Materials, train_rows
+from mechscope.services.held_out import train_rows
+from mechscope.services.main_job import MainJobSpec, Materials
 from mechscope.services.reported import ReportedJob, run_reported_job
 from mechscope.services.targets import CorpusRequest, corpus_spec
 from mechscope.workspace import Workspace

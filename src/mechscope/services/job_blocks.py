@@ -70,10 +70,22 @@ def concept_blocks(matches: MatchResult, made: MainJob) -> list[Block]:
         blocks.append(Note(text="Every planted concept has a feature that counts.", tone="good"))
     for skipped in matches.skipped:
         blocks.append(Note(text=f"{skipped.concept} was not scored: {skipped.reason}", tone="info"))
-    rows = tuple((match.concept, match.description, match.n_score_positive, match.n_score) for match in ordered)
+    rows = tuple(
+        (
+            match.concept,
+            match.description,
+            match.precision,
+            Estimate(value=match.gain, low=match.gain_low, high=match.gain_high, n=match.n_score),
+            match.n_score_positive,
+            match.n_score,
+        )
+        for match in ordered
+    )
     columns = (
         Column(name="concept", form="code"),
         Column(name="what was planted"),
+        Column(name="precision", form="percent", digits=0, help="positives among held-out samples with the feature on"),
+        Column(name="gain over the best baseline", form="number", digits=3, help="AUROC, 95 % interval"),
         Column(name="positive", form="integer", unit="held-out samples"),
         Column(name="of", form="integer", unit="held-out samples"),
     )
@@ -83,8 +95,8 @@ def concept_blocks(matches: MatchResult, made: MainJob) -> list[Block]:
 
 def quality_blocks(made: MainJob) -> list[Block]:
     """Training curves, density, and what the model loses when the reconstruction takes its place."""
-    density = np.asarray(made.evaluation.density)
-    cells: list[tuple[Block, ...]] = [(feature_density(density, n_samples=made.evaluation.n_samples),)]
+    density = np.asarray(made.held_out.evaluation.density)
+    cells: list[tuple[Block, ...]] = [(feature_density(density, n_samples=made.held_out.evaluation.n_samples),)]
     if made.splice is not None:
         cells.append((loss_recovered(_spliced_loss(made.splice)),))
     return [
@@ -160,13 +172,17 @@ def _left_out(corpus: Corpus) -> str:
 
 def _concept_story(matches: MatchResult, n_found: int) -> str:
     spec = matches.spec
+    features = {match.feature.candidate for match in matches.matches if match.counts}
+    n_clearly = sum(match.counts and match.beats_clearly for match in matches.matches)
     return (
         f"{n_found} of {len(matches.matches)} planted concepts have a feature that counts. For each concept the best "
         f"of {matches.n_features:,} features was picked on rows of the split `{'`, `'.join(spec.pick_splits)}` and "
         f"scored on rows of `{'`, `'.join(spec.score_splits)}`. It counts when its held-out AUROC is above "
         f"{spec.threshold} and above those of the best single token, the best principal component and the best "
         "feature of an untrained dictionary, each picked and scored on the same rows. Intervals are 95 %, clustered "
-        f"by {matches.clustered_by}."
+        f"by {matches.clustered_by}. The {n_found} matches are {len(features)} different features, and {n_clearly} "
+        "beat the best baseline by more than the interval of the gain. A rare concept inside a wider one gets a high "
+        "AUROC too: read the precision below beside it."
     )
 
 

@@ -22,13 +22,12 @@ from mechscope.core import SILENT, BadDataError, Progress, Spec, UsageError, num
 from mechscope.corpora import Corpus, CorpusSpec, make_corpus
 from mechscope.features import FeatureInputs, build_features, store_key
 from mechscope.models import Model
+from mechscope.services.held_out import HeldOut, evaluate_held_out, held_out_rows, train_rows
 from mechscope.store import artifact_folder
 from mechscope.training import (
-    Evaluation,
     SpliceEvaluation,
     TrainResult,
     TrainSpec,
-    evaluate,
     evaluate_splice,
     train,
     train_key,
@@ -40,11 +39,9 @@ __all__ = [
     "MainJob",
     "MainJobSpec",
     "Materials",
-    "held_out_rows",
     "open_materials",
     "require_runnable",
     "run_main_job",
-    "train_rows",
 ]
 
 SPLICE_ROWS = "splice rows"
@@ -91,7 +88,7 @@ class MainJob:
     materials: Materials
     cache: ActivationCache
     trained: TrainResult
-    evaluation: Evaluation
+    held_out: HeldOut
     splice: SpliceEvaluation | None
     inputs: FeatureInputs
     entry: SubjectEntry
@@ -103,25 +100,6 @@ def open_materials(workspace: Workspace, spec: MainJobSpec, progress: Progress =
     model = Model.open(spec.model)
     corpus, folder = make_corpus(spec.corpus, workspace.corpora, progress=progress)
     return Materials(model, corpus, folder)
-
-
-def train_rows(corpus: Corpus) -> np.ndarray:
-    """Rows that training may see: the "train" split, or every row when the corpus has no split."""
-    splits = corpus.names_with_role("split", "row")
-    return corpus.column(splits[0]).astype(str) == "train" if splits else np.ones(corpus.n_rows, dtype=bool)
-
-
-def held_out_rows(corpus: Corpus) -> np.ndarray:
-    """Rows of the "test" split. Raises UsageError when the corpus has no split."""
-    splits = corpus.names_with_role("split", "row")
-    if not splits:
-        raise UsageError(
-            f"corpus {corpus.name!r} has no split column",
-            expected="a row column with role 'split' and values train, valid, test",
-            todo="make the corpus with a source that splits by document",
-        )
-    rows: np.ndarray = corpus.column(splits[0]).astype(str) == "test"
-    return rows
 
 
 def run_main_job(workspace: Workspace, spec: MainJobSpec, materials: Materials, progress: Progress = SILENT) -> MainJob:
@@ -139,9 +117,8 @@ def run_main_job(workspace: Workspace, spec: MainJobSpec, materials: Materials, 
         folder = artifact_folder(workspace.dictionaries, train_key(source, spec.train))
         trained = train(source, spec.train, folder, progress)
     with _timed(seconds, "evaluate"):
-        held_out = held_out_rows(corpus)
-        evaluation = evaluate(trained.dictionary, cache.restricted(held_out), progress=progress)
-        splice = _splice(spec, materials, held_out, trained, progress)
+        held_out = evaluate_held_out(trained.dictionary, cache, corpus, progress)
+        splice = _splice(spec, materials, trained, progress)
     with _timed(seconds, "build"):
         key = store_key(cache, corpus, trained.dictionary, model=model)
         folder = artifact_folder(workspace.stores, key)
@@ -156,17 +133,17 @@ def run_main_job(workspace: Workspace, spec: MainJobSpec, materials: Materials, 
     )
     workspace.set_subject(spec.subject, entry)
     inputs = FeatureInputs.open(folder, corpus, trained.dictionary, model=model, cache=cache)
-    return MainJob(spec, materials, cache, trained, evaluation, splice, inputs, entry, seconds)
+    return MainJob(spec, materials, cache, trained, held_out, splice, inputs, entry, seconds)
 
 
 def _splice(
-    spec: MainJobSpec, materials: Materials, held_out: np.ndarray, trained: TrainResult, progress: Progress
+    spec: MainJobSpec, materials: Materials, trained: TrainResult, progress: Progress
 ) -> SpliceEvaluation | None:
     model = materials.model
     if model.kind not in {"causal_lm", "set"}:
         progress.say(f"loss recovered is not measured: a model of kind {model.kind!r} has no such loss")
         return None
-    rows = np.flatnonzero(held_out)
+    rows = np.flatnonzero(held_out_rows(materials.corpus))
     if len(rows) > spec.evaluation_rows:
         rows = np.sort(numpy_generator(spec.seed, SPLICE_ROWS).choice(rows, spec.evaluation_rows, replace=False))
     (site,) = model.parse_sites(spec.site)

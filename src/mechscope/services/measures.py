@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mechscope.features import MatchResult
+from mechscope.features import MatchResult, wilson
+from mechscope.services.held_out import HeldOut
 from mechscope.services.main_job import MainJob
 from mechscope.services.results import ConceptRow, Measure
-from mechscope.training import Estimate, Evaluation, SpliceEvaluation
+from mechscope.training import Estimate, SpliceEvaluation
 
 __all__ = ["concept_rows", "headline_measures"]
 
@@ -14,18 +15,22 @@ Z_95 = 1.959963984540054
 
 def headline_measures(job: MainJob, matches: MatchResult | None) -> tuple[Measure, ...]:
     """Reconstruction, sparsity, what the model loses, and concepts found."""
-    measures = [*_reconstruction(job.evaluation)]
+    measures = [*_reconstruction(job.held_out)]
     if job.splice is not None:
         measures += _splice(job.splice)
     if matches is not None and matches.matches:
         n_found = sum(match.counts for match in matches.matches)
+        n_clearly = sum(match.counts and match.beats_clearly for match in matches.matches)
+        low, high = wilson(n_found, len(matches.matches))
         measures.append(
             Measure(
                 key="concepts_found",
                 label="planted concepts found",
                 value=n_found / len(matches.matches),
+                low=float(low),
+                high=float(high),
                 how=f"{n_found} of {len(matches.matches)}: held-out AUROC above {matches.spec.threshold} and above "
-                "the best token, PCA and a random dictionary",
+                f"the best token, PCA and a random dictionary ({n_clearly} of them by more than the interval of the gain)",
                 n=len(matches.matches),
                 n_unit="concepts",
                 percent=True,
@@ -34,52 +39,78 @@ def headline_measures(job: MainJob, matches: MatchResult | None) -> tuple[Measur
     return tuple(measures)
 
 
-def _reconstruction(e: Evaluation) -> list[Measure]:
-    half = Z_95 * e.fvu_standard_error
-    held_out = "rows of the test split"
+def _reconstruction(held_out: HeldOut) -> list[Measure]:
+    e = held_out.evaluation
+    n_units = e.n_samples if e.n_clusters is None else e.n_clusters
+    how = f"rows of the test split; 95 % interval over {n_units:,} {held_out.clustered_by}s"
+    low, high = wilson(e.n_dead, e.n_features)
     return [
         Measure(
             key="fvu",
             label="fraction of variance unexplained",
             value=e.fvu,
-            low=max(0.0, e.fvu - half),
-            high=e.fvu + half,
+            low=max(0.0, e.fvu - Z_95 * e.fvu_standard_error),
+            high=e.fvu + Z_95 * e.fvu_standard_error,
             n=e.n_samples,
-            how=f"{held_out}, total variance around the mean; interval takes samples as independent",
+            how=f"{how}; total variance around the mean",
         ),
-        Measure(key="l0", label="L0, active features a sample", value=e.l0, n=e.n_samples, how=f"{held_out}, mean"),
+        Measure(
+            key="l0",
+            label="L0, active features a sample",
+            value=e.l0,
+            low=e.l0 - Z_95 * e.l0_standard_error,
+            high=e.l0 + Z_95 * e.l0_standard_error,
+            n=e.n_samples,
+            how=f"{how}; mean",
+        ),
         Measure(
             key="dead_share",
             label="dead features",
             value=e.dead_share,
-            n=e.n_samples,
-            how=f"{e.n_dead:,} of {e.n_features:,} are silent on {e.n_samples:,} held-out samples",
+            low=float(low),
+            high=float(high),
+            n=e.n_features,
+            n_unit="features",
+            how=f"{e.n_dead:,} of {e.n_features:,} are silent on {e.n_samples:,} held-out samples; Wilson interval",
             percent=True,
         ),
-        Measure(key="cosine", label="cosine of x and x_hat", value=e.cosine, n=e.n_samples, how=f"{held_out}, mean"),
+        Measure(
+            key="cosine",
+            label="cosine of x and x_hat",
+            value=e.cosine,
+            low=e.cosine - Z_95 * e.cosine_standard_error,
+            high=min(1.0, e.cosine + Z_95 * e.cosine_standard_error),
+            n=e.n_samples,
+            how=f"{how}; mean",
+        ),
     ]
 
 
 def _splice(s: SpliceEvaluation) -> list[Measure]:
     name = "cross-entropy" if s.metric == "cross_entropy" else "binary cross-entropy"
-    unit = "tokens" if s.metric == "cross_entropy" else "rows"
-    bootstrap = f"bootstrap over {s.n_clusters:,} {'documents' if s.n_clusters < s.n_rows else 'rows'}"
-    recovered = _from(s.recovered_from_mean, "recovered", f"{name} recovered", s, unit, percent=True) or Measure(
-        key="recovered",
-        label=f"{name} recovered",
-        value=None,
-        how="writing the mean activation at the site does no damage, so there is nothing to recover",
+    how = _how_spliced(s)
+    recovered = _from(s.recovered_from_mean, "recovered", f"{name} recovered", s, how, percent=True) or Measure(
+        key="recovered", label=f"{name} recovered", value=None, how=s.recovered_reason
     )
     if recovered.value is not None:
-        recovered = recovered.updated(how=f"{recovered.how}: spliced against mean-ablated; {bootstrap}")
-    spliced = _from(s.spliced, "loss_spliced", f"{name} with the reconstruction", s, unit)
-    clean = _from(s.clean, "loss_clean", f"{name} of the model itself", s, unit)
-    kl = _from(s.kl, "kl", "KL(clean || spliced), nats", s, unit)
+        reason = f" ({s.recovered_reason})" if s.recovered_reason and recovered.low is None else ""
+        recovered = recovered.updated(how=f"spliced against mean-ablated, {how}{reason}")
+    spliced = _from(s.spliced, "loss_spliced", f"{name} with the reconstruction", s, how)
+    clean = _from(s.clean, "loss_clean", f"{name} of the model itself", s, how)
+    kl = _from(s.kl, "kl", "KL(clean || spliced), nats", s, how)
     return [recovered, *(m for m in (clean, spliced, kl) if m is not None)]
 
 
+def _how_spliced(s: SpliceEvaluation) -> str:
+    unit = "tokens" if s.metric == "cross_entropy" else "rows"
+    over = f"{s.n_predictions:,} {unit} of {s.n_rows:,} held-out rows"
+    if s.clean.low is None:
+        return f"{over}; no interval: {s.n_clusters} {s.clustered_by} to resample"
+    return f"{over}; 95 % bootstrap over {s.n_clusters:,} {s.clustered_by}s"
+
+
 def _from(
-    estimate: Estimate | None, key: str, label: str, s: SpliceEvaluation, unit: str, *, percent: bool = False
+    estimate: Estimate | None, key: str, label: str, s: SpliceEvaluation, how: str, *, percent: bool = False
 ) -> Measure | None:
     if estimate is None:
         return None
@@ -90,8 +121,8 @@ def _from(
         low=estimate.low,
         high=estimate.high,
         n=s.n_predictions,
-        n_unit=unit,
-        how=f"{s.n_predictions:,} {unit} of {s.n_rows:,} held-out rows",
+        n_unit="tokens" if s.metric == "cross_entropy" else "rows",
+        how=how,
         percent=percent,
     )
 
@@ -108,7 +139,11 @@ def concept_rows(matches: MatchResult) -> tuple[ConceptRow, ...]:
             best_token=match.baseline("token").auroc,
             pca=match.baseline("pca").auroc,
             random_dictionary=match.baseline("random dictionary").auroc,
+            precision=match.precision,
+            n=match.n_score,
+            n_positive=match.n_score_positive,
             counts=match.counts,
+            beats_clearly=match.beats_clearly,
         )
         for match in matches.matches
     ]

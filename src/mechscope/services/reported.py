@@ -133,7 +133,7 @@ def _record(
         {
             "measures": [measure.to_json() for measure in measures],
             "concepts": [row.to_json() for row in rows],
-            "evaluation": made.evaluation.to_json(),
+            "evaluation": made.held_out.evaluation.to_json(),
             "splice": made.splice.to_json() if made.splice else None,
             "shown": [item.to_json() for item in shown],
         },

@@ -37,7 +37,12 @@ class Measure(Spec):
 
 
 class ConceptRow(Spec):
-    """One planted concept with the feature that matches it best, all AUROCs on held-out samples."""
+    """One planted concept with the feature that matches it best, all AUROCs on `n` held-out samples.
+
+    `precision` is the share of the held-out samples on which the feature is active that are positive: a feature that
+    follows something wider can separate a rare concept and still be active elsewhere. `beats_clearly` says that the
+    whole 95 % interval of its gain over the best baseline is above 0.
+    """
 
     concept: str
     feature: int
@@ -47,7 +52,11 @@ class ConceptRow(Spec):
     best_token: float
     pca: float
     random_dictionary: float
+    precision: float | None
+    n: int
+    n_positive: int
     counts: bool
+    beats_clearly: bool
 
 
 class ReportedJob(Spec):

@@ -99,18 +99,16 @@ def test_a_yaml_spec_trains_and_an_unknown_key_is_refused(call: Call, explored: 
     assert "did you mean 'expansion'?" in found.err
 
 
-def test_damage_is_noticed_and_mended_by_building_again(call: Call, explored: Path, tmp_path: Path) -> None:
+def test_a_damaged_dictionary_is_noticed(call: Call, explored: Path, tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(explored, root)
-    weights, *_ = [path for path in root.glob("dictionaries/*/sae_weights.safetensors") if path.stat().st_size > 16000][
-        :1
-    ]
-    data = bytearray(weights.read_bytes())
-    data[-5] ^= 0xFF
-    weights.write_bytes(bytes(data))
+    for weights in root.glob("dictionaries/*/sae_weights.safetensors"):
+        data = bytearray(weights.read_bytes())
+        data[-5] ^= 0xFF
+        weights.write_bytes(bytes(data))
     found = call("features", "decoder", "1", "--workspace", root)
-    assert found.code in {3, 5}
-    assert "Traceback" not in found.err
+    assert found.code == 5
+    assert "checksum" in found.err
 
 
 def test_the_report_needs_no_network_and_names_its_command(explored: Path) -> None:

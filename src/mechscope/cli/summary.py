@@ -37,8 +37,8 @@ def print_job(found: ReportedJob, workspace: Path) -> None:
             "planted concepts and the features that match them",
             columns,
             table,
-            caption=f"Picked on training rows, scored on {found.concepts[0].n:,} held-out samples. Counts: above 0.9 and "
-            "above all three baselines; narrowly: the interval of the gain reaches 0.",
+            caption=f"Picked on training rows, scored on {found.concepts[0].n:,} held-out samples. Counts: above "
+            "0.9 and above all three baselines; narrowly: the interval of the gain reaches 0.",
         )
     print_result(
         [

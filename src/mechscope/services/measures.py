@@ -30,7 +30,8 @@ def headline_measures(job: MainJob, matches: MatchResult | None) -> tuple[Measur
                 low=float(low),
                 high=float(high),
                 how=f"{n_found} of {len(matches.matches)}: held-out AUROC above {matches.spec.threshold} and above "
-                f"the best token, PCA and a random dictionary ({n_clearly} of them by more than the interval of the gain)",
+                "the best token, PCA and a random dictionary "
+                f"({n_clearly} of them by more than the interval of the gain)",
                 n=len(matches.matches),
                 n_unit="concepts",
                 percent=True,

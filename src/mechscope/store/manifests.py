@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mechscope.core import BadDataError, Spec, digest_file, digest_of, short
+from mechscope.core import BadDataError, Spec, UsageError, digest_file, digest_of, short
 from mechscope.store.atomic import read_json, write_json
 
 __all__ = [
@@ -85,7 +85,12 @@ def read_manifest(folder: Path, *, kind: str) -> Manifest:
             expected=f"a finished {kind} folder",
             todo="run the command that builds it again: it goes on where it stopped",
         )
-    manifest = Manifest.parse(read_json(folder / "manifest.json"), where=str(folder / "manifest.json"))
+    try:
+        manifest = Manifest.parse(read_json(folder / "manifest.json"), where=str(folder / "manifest.json"))
+    except UsageError as error:
+        raise BadDataError(
+            error.seen, expected="a manifest as it was written", todo="build the folder again"
+        ) from error
     if manifest.kind != kind or manifest.format_version != FORMAT_VERSION:
         raise BadDataError(
             f"{folder} holds {manifest.kind!r}, format {manifest.format_version}",

@@ -24,7 +24,9 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/all.py
+	$(BIN)/python benchmarks/collection.py
+	$(BIN)/python benchmarks/training.py --threads 1
+	$(BIN)/python benchmarks/store.py
 
 subjects: $(READY)
 	$(BIN)/mechscope subjects train splatoon --output build/subjects/splatoon

@@ -57,17 +57,18 @@ def collect(
     as_json: AsJson = False,
 ) -> None:
     """Run a corpus through a model and cache the activations. A second identical call runs no forward pass."""
+    from mechscope.cli.corpus_request import corpus_request
     from mechscope.services.collecting import collect_activations
-    from mechscope.services.targets import CorpusRequest, parse_options
+    from mechscope.services.targets import parse_options
     from mechscope.workspace import Workspace
 
-    request = CorpusRequest(
-        source=corpus,
-        options=parse_options(tuple(corpus_option or ())),
-        text=tuple(text or ()),
-        builds_csv=data_csv,
-        vocab=vocab_path,
-        weapon_vocab=weapon_vocab_path,
+    request = corpus_request(
+        corpus,
+        corpus_option,
+        text,
+        data_csv=data_csv,
+        vocab_path=vocab_path,
+        weapon_vocab_path=weapon_vocab_path,
     )
     settings = {
         "sites": site,

@@ -41,16 +41,12 @@ def explore(
 
     Every default is chosen from the sizes and printed; every step is cached, and goes on where it was stopped.
     """
+    from mechscope.cli.corpus_request import corpus_request
     from mechscope.services.explore import ExploreSpec
     from mechscope.services.explore import explore as run
-    from mechscope.services.targets import CorpusRequest, parse_options
     from mechscope.workspace import Workspace
 
-    request = CorpusRequest(
-        source=corpus,
-        options=parse_options(tuple(corpus_option or ())),
-        text=(*(text or ()), *(more_text or ())),
-    )
+    request = corpus_request(corpus, corpus_option, [*(text or ()), *(more_text or ())])
     spec = ExploreSpec(
         model=model,
         corpus=request,

@@ -69,8 +69,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a dictionary; collect the activations first when they are not there. Resumes where it was stopped."""
+    from mechscope.cli.corpus_request import corpus_request
     from mechscope.services.dictionaries import train_dictionary, train_settings
-    from mechscope.services.targets import CorpusRequest, parse_options
     from mechscope.training import TrainSpec
     from mechscope.workspace import Workspace
 
@@ -86,13 +86,13 @@ def train(
         "lr": lr,
         "seed": seed,
     }
-    request = CorpusRequest(
-        source=corpus,
-        options=parse_options(tuple(corpus_option or ())),
-        text=tuple(text or ()),
-        builds_csv=data_csv,
-        vocab=vocab_path,
-        weapon_vocab=weapon_vocab_path,
+    request = corpus_request(
+        corpus,
+        corpus_option,
+        text,
+        data_csv=data_csv,
+        vocab_path=vocab_path,
+        weapon_vocab_path=weapon_vocab_path,
     )
     found = train_dictionary(
         Workspace.open(workspace),

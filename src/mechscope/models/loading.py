@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError  # the name of what torch's safe loader raises; nothing is unpickled here
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -119,7 +119,7 @@ def quiet() -> Iterator[None]:
 def _telling(source: str, known_names: Iterable[str]) -> Iterator[None]:
     try:
         yield
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
         raise BadDataError(
             f"the weights in {source} cannot be loaded: {_first_line(error)}",
             expected="model.safetensors that belongs to the config.json beside it",

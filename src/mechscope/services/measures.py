@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mechscope.features import MatchResult, wilson
-from mechscope.services.held_out import HeldOut
+from mechscope.services.held_out import HeldOut, PcaControl
 from mechscope.services.main_job import MainJob
 from mechscope.services.results import ConceptRow, Measure
 from mechscope.training import Estimate, SpliceEvaluation
@@ -53,7 +53,7 @@ def _reconstruction(held_out: HeldOut) -> list[Measure]:
             low=max(0.0, e.fvu - Z_95 * e.fvu_standard_error),
             high=e.fvu + Z_95 * e.fvu_standard_error,
             n=e.n_samples,
-            how=f"{how}; total variance around the mean",
+            how=f"{how}; total variance around the mean; {_control(held_out.control)}",
         ),
         Measure(
             key="l0",
@@ -85,6 +85,14 @@ def _reconstruction(held_out: HeldOut) -> list[Measure]:
             how=f"{how}; mean",
         ),
     ]
+
+
+def _control(control: PcaControl | None) -> str:
+    if control is None:
+        return "control not run"
+    return (
+        f"control: {control.n_components} principal components leave {control.fvu:.3g} ({control.n_measured:,} samples)"
+    )
 
 
 def _splice(s: SpliceEvaluation) -> list[Measure]:

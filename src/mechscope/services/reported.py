@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from mechscope import __version__
@@ -134,6 +135,7 @@ def _record(
             "measures": [measure.to_json() for measure in measures],
             "concepts": [row.to_json() for row in rows],
             "evaluation": made.held_out.evaluation.to_json(),
+            "pca_control": asdict(made.held_out.control) if made.held_out.control else None,
             "splice": made.splice.to_json() if made.splice else None,
             "shown": [item.to_json() for item in shown],
         },
@@ -143,9 +145,16 @@ def _record(
             **{f"{SUBJECT}{name}": str(value) for name, value in made.entry.to_json().items()},
         },
         seeds=_seeds(made),
-        controls=[*(MATCH_CONTROLS if rows else []), *(SPLICE_CONTROLS if made.splice is not None else [])],
+        controls=_controls(made, has_matches=bool(rows)),
         n_comparisons=n_compared,
     )
+
+
+def _controls(made: MainJob, *, has_matches: bool) -> list[str]:
+    """Every control that was really run."""
+    controls = list(MATCH_CONTROLS) if has_matches else []
+    controls += SPLICE_CONTROLS if made.splice is not None else []
+    return [*controls, *(["as many principal components, for FVU"] if made.held_out.control is not None else [])]
 
 
 def _seeds(made: MainJob) -> dict[str, int]:

@@ -113,7 +113,8 @@ def train(
         e = found.evaluation
         rows += [
             ("held-out samples", e.n_samples),
-            ("FVU (held out)", e.fvu),
+            ("FVU (held out) ± one standard error", f"{e.fvu:.4g} ± {e.fvu_standard_error:.2g}"),
+            ("independent units behind it", e.n_samples if e.n_clusters is None else e.n_clusters),
             ("explained variance", e.explained_variance),
             ("L0", e.l0),
             ("dead share", e.dead_share),

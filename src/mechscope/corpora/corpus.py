@@ -8,6 +8,7 @@ column may be a planted concept: a true answer that a feature can be scored agai
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -116,9 +117,9 @@ class Corpus:
         """Number of tokens in all rows."""
         return len(self.tokens.ids)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 over tokens, targets, vocabulary and every column (not over `facts`)."""
+        """SHA-256 over tokens, targets, vocabulary and every column (not over `facts`); one pass, once."""
         parts: dict[str, object] = {"kind": self.kind, "vocabulary": list(self.vocabulary), "pad_id": self.pad_id}
         parts["columns"] = {name: column.to_json() for name, column in self.columns.items()}
         arrays = {"ids": self.tokens.ids, "indptr": self.tokens.indptr, **self.row_columns, **self.token_columns}

@@ -10,7 +10,7 @@ from mechscope.activations import ActivationCache, CollectSpec, collect
 from mechscope.core import SILENT, NotFoundError, Progress, Spec, UsageError, read_mapping
 from mechscope.corpora import Corpus, load_corpus
 from mechscope.services.held_out import evaluate_held_out, train_rows
-from mechscope.services.targets import CorpusRequest, open_target
+from mechscope.services.targets import CorpusRequest, one_site, open_target
 from mechscope.store import artifact_folder, atomic_path, read_json
 from mechscope.training import Evaluation, TrainSpec, train, train_key
 from mechscope.workspace import SubjectEntry, Workspace
@@ -113,14 +113,8 @@ def _source(
     target = open_target(workspace, model=model, site=site, request=request, progress=progress)
     if target.site is None:
         raise UsageError("no site was named", expected="--site, for example resid_post:3", todo="name one")
-    caches = collect(target.model, target.corpus, CollectSpec(sites=[target.site]), workspace.activations, progress)
-    if len(caches) != 1:
-        raise UsageError(
-            f"site {target.site!r} names {len(caches)} sites",
-            expected="one site a dictionary",
-            todo="train them in turn",
-        )
-    (cache,) = caches.values()
+    asked = CollectSpec(sites=[str(one_site(target.model, target.site))])
+    (cache,) = collect(target.model, target.corpus, asked, workspace.activations, progress).values()
     entry = SubjectEntry(
         model=target.model_source,
         site=cache.site,

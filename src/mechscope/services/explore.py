@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mechscope.core import SILENT, LayerComponent, Progress, Spec, UsageError
+from mechscope.core import SILENT, Progress, Spec, UsageError
 from mechscope.corpora import Corpus, CorpusSpec, make_corpus
 from mechscope.models import Model
 from mechscope.services.defaults import choose_defaults
 from mechscope.services.held_out import train_rows
 from mechscope.services.main_job import MainJobSpec, Materials
 from mechscope.services.reported import ReportedJob, run_reported_job
-from mechscope.services.targets import CorpusRequest, corpus_spec
+from mechscope.services.targets import CorpusRequest, corpus_spec, one_site
 from mechscope.workspace import Workspace
 
 __all__ = ["ExploreSpec", "explore"]
@@ -51,7 +51,8 @@ def explore(workspace: Workspace, spec: ExploreSpec, progress: Progress = SILENT
         f"model {model.name}: {model.n_layers} blocks, d_model {model.d_model}, vocabulary {model.d_vocab:,}; "
         f"{len(model.sites())} sites verified" + (f", refused: {', '.join(refused)}" if refused else "")
     )
-    corpus, folder = make_corpus(_corpus_spec(spec, model, progress), workspace.corpora, progress=progress)
+    text = _corpus_spec(spec, model, progress)
+    corpus, folder = make_corpus(text, workspace.corpora, progress=progress)
     n_samples = _n_samples(corpus, train_rows(corpus))
     chosen = choose_defaults(
         n_layers=model.n_layers,
@@ -68,8 +69,8 @@ def explore(workspace: Workspace, spec: ExploreSpec, progress: Progress = SILENT
     job = MainJobSpec(
         subject=spec.name or subject_name(spec.model),
         model=spec.model,
-        site=str(_one_site(model, chosen.site)),
-        corpus=_corpus_spec(spec, model, SILENT),
+        site=str(one_site(model, chosen.site)),
+        corpus=text,
         train=chosen.train.updated(**given),
         seed=spec.seed,
     )
@@ -114,15 +115,6 @@ def _corpus_spec(spec: ExploreSpec, model: Model, progress: Progress) -> CorpusS
 
 def _n_samples(corpus: Corpus, rows: np.ndarray) -> int:
     return int(rows.sum()) if corpus.kind == "set" else int(corpus.tokens.lengths[rows].sum())
-
-
-def _one_site(model: Model, selector: str) -> LayerComponent:
-    sites = model.parse_sites(selector)
-    if len(sites) != 1:
-        raise UsageError(
-            f"--site {selector!r} names {len(sites)} sites", expected="one site", todo="explore them in turn"
-        )
-    return sites[0]
 
 
 def _command(spec: ExploreSpec) -> str:

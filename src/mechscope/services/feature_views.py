@@ -28,17 +28,8 @@ __all__ = ["build_store", "open_features", "subject_named", "view_decoder", "vie
 
 def subject_named(workspace: Workspace, name: str | None) -> tuple[str, SubjectEntry]:
     """A subject by name; the only one when no name is given. Raises UsageError or NotFoundError."""
-    if name is not None:
-        return name, workspace.subject(name)
-    subjects = workspace.subjects()
-    if len(subjects) != 1:
-        known = ", ".join(subjects) or "none yet"
-        raise UsageError(
-            f"no model was named and the workspace has {len(subjects)} subjects",
-            expected=f"--model NAME with one of: {known}",
-            todo="name one" if subjects else "run `mechscope demo` or `mechscope explore` first",
-        )
-    return next(iter(subjects.items()))
+    found = workspace.only_subject() if name is None else name
+    return found, workspace.subject(found)
 
 
 def open_features(workspace: Workspace, name: str | None) -> FeatureInputs:

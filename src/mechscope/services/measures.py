@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from mechscope.features import MatchResult, wilson
+from mechscope.features import Z_95, MatchResult, wilson
 from mechscope.services.held_out import HeldOut, PcaControl
 from mechscope.services.main_job import MainJob
 from mechscope.services.results import ConceptRow, Measure
 from mechscope.training import Estimate, SpliceEvaluation
 
 __all__ = ["concept_rows", "headline_measures"]
-
-Z_95 = 1.959963984540054
 
 
 def headline_measures(job: MainJob, matches: MatchResult | None) -> tuple[Measure, ...]:

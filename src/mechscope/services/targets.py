@@ -8,13 +8,13 @@ from typing import Any
 
 import yaml
 
-from mechscope.core import SILENT, NotFoundError, Progress, Spec, UsageError
+from mechscope.core import SILENT, LayerComponent, NotFoundError, Progress, Spec, UsageError
 from mechscope.corpora import Corpus, CorpusSpec, load_corpus, make_corpus
 from mechscope.models import Model
 from mechscope.services.demo_jobs import DEMO_JOBS
 from mechscope.workspace import SubjectEntry, Workspace
 
-__all__ = ["CorpusRequest", "Target", "corpus_spec", "open_target", "parse_options"]
+__all__ = ["CorpusRequest", "Target", "corpus_spec", "one_site", "open_target", "parse_options"]
 
 
 WEIGHTS_FILE = "model.safetensors"
@@ -95,7 +95,7 @@ def open_target(
 ) -> Target:
     """Open what was named: a subject of the workspace first, else a shipped model, a folder or a hub id."""
     subjects = workspace.subjects()
-    name = _model_folder(model) if model is not None else _only_subject(subjects)
+    name = _model_folder(model) if model is not None else workspace.only_subject()
     if name in subjects and not (request.source or request.text or request.builds_csv):
         entry = subjects[name]
         if entry.corpus is None:
@@ -116,11 +116,11 @@ def _model_folder(model: str) -> str:
     return str(Path(model).parent) if Path(model).is_file() and Path(model).name == WEIGHTS_FILE else model
 
 
-def _only_subject(subjects: dict[str, SubjectEntry]) -> str:
-    if len(subjects) == 1:
-        return next(iter(subjects))
-    raise UsageError(
-        "no model was named and the workspace has " + (f"{len(subjects)} subjects" if subjects else "no subject"),
-        expected="--model NAME" + (f" with one of: {', '.join(subjects)}" if subjects else ""),
-        todo="name one" if subjects else "run `mechscope explore` or `mechscope demo` first, or name a model",
-    )
+def one_site(model: Model, selector: str) -> LayerComponent:
+    """The single site that a selector names. Raises UsageError when it names several."""
+    sites = model.parse_sites(selector)
+    if len(sites) != 1:
+        raise UsageError(
+            f"site {selector!r} names {len(sites)} sites", expected="one site a dictionary", todo="take them in turn"
+        )
+    return sites[0]

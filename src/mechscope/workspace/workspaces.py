@@ -11,7 +11,7 @@ from pathlib import Path
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from mechscope.core import BadDataError, ConflictError, NotFoundError, unknown_name
+from mechscope.core import BadDataError, ConflictError, NotFoundError, UsageError, unknown_name
 from mechscope.store import write_bytes, writing
 from mechscope.workspace.subjects import SubjectEntry
 
@@ -100,6 +100,17 @@ class Workspace:
                 "model", name, subjects, todo="name a subject of this workspace, or make one with `mechscope explore`"
             )
         return subjects[name]
+
+    def only_subject(self) -> str:
+        """The name of the one subject there is. Raises UsageError when there is another number of them."""
+        names = list(self.subjects())
+        if len(names) == 1:
+            return names[0]
+        raise UsageError(
+            "no model was named and the workspace has " + (f"{len(names)} subjects" if names else "no subject"),
+            expected="--model NAME" + (f" with one of: {', '.join(names)}" if names else ""),
+            todo="name one" if names else "run `mechscope explore` or `mechscope demo` first, or name a model",
+        )
 
     def set_subject(self, name: str, entry: SubjectEntry) -> None:
         """Add or replace a subject; comments and other subjects in the file stay as they are."""

@@ -12,16 +12,33 @@ from torch import nn
 
 from mechscope.core import Spec, UsageError, unknown_name
 
-__all__ = ["ComponentMap", "ModelKind", "Tap", "blocks_of", "find_module"]
+__all__ = ["ComponentMap", "HeadTap", "ModelKind", "Tap", "blocks_of", "find_module"]
 
-ModelKind = Literal["causal_lm", "masked_lm", "set", "module"]
+ModelKind = Literal["causal_lm", "masked_lm", "seq2seq_lm", "set", "classifier", "module"]
 
 
 class Tap(Spec):
-    """A tensor that flows into (`input`: the first argument) or out of (`output`) a module."""
+    """A tensor that flows into (`input`: the first argument) or out of (`output`) a module.
+
+    `softmax` is the result of the one softmax that is called while the module runs.
+    """
 
     module: str
-    at: Literal["input", "output"] = "output"
+    at: Literal["input", "output", "softmax"] = "output"
+
+
+class HeadTap(Spec):
+    """Where the heads' queries, keys or values come out: the same slice of every group of a projection's output.
+
+    The output's last axis is cut into `n_groups` equal groups; `start:stop` of each is taken, and what was taken is
+    shared out evenly among `n_heads`. See `head_layouts` for the layouts that occur.
+    """
+
+    module: str
+    n_heads: int
+    n_groups: int = 1
+    start: int = 0
+    stop: int | None = None
 
 
 class ComponentMap(Spec):
@@ -35,12 +52,21 @@ class ComponentMap(Spec):
         attention: the module whose output is what attention adds to the stream.
         attention_projection: the linear map from the joined heads to the stream.
         attention_norm_after: a norm between that projection and the output of `attention`.
+        attention_core: the module inside which the softmax is called; by default the parent of
+            `attention_projection`.
+        query, key, value: where the heads' queries, keys and values come out; `key` and `value` say how many
+            key-value heads there are.
+        cross_attention, cross_attention_projection, cross_query, cross_key, cross_value: the same for a decoder's
+            attention to its encoder; it comes after `attention` and returns the stream where that does.
         mlp: the module whose output is what the MLP adds to the stream.
+        mlp_pre: what enters the MLP's non-linearity, mostly the input of the activation module; of a gated MLP the
+            gate's.
         mlp_projection: the linear map from the neurons to the stream.
         mlp_norm: the norm that reads the stream for the MLP (only lets the check look closer).
         mlp_norm_after: a norm between that projection and the output of `mlp`.
         final_norm: path of what lies between the last block and the unembedding; for BERT the head's whole
             transform, which is not linear.
+        head_transform: something not linear lies between the last block and `final_norm`.
         unembedding: path of the linear map to the vocabulary.
         pooled: where a pooled representation of the row can be read.
         parallel_blocks: attention and MLP read the same stream; there is no `resid_mid`.
@@ -50,10 +76,15 @@ class ComponentMap(Spec):
             `resid_mid` and `resid_post` are the normalised stream, `attn_out` holds everything that the sublayer
             and its norm changed, and a head's `head_out` is its share through the norm at the norm's own scale;
             the "bias" beside the heads' sum holds the norm's effect on the stream itself. Both identities hold.
+        residual_multiplier: what the outputs of `attention` and `mlp` are multiplied by before they are added.
+        mlp_flattens: the MLP's tensors have batch and positions joined in one axis.
         writes_in_place: the network overwrites tensors that a capture may hold, so captures are copied.
         logit_scale, logit_cap: logits = cap * tanh(scale * unembedding(...) / cap); None for no such step.
         max_positions: longest row, or None when there is no limit.
         extra_ids: further inputs of one id a row, by name, with the number of ids each may take.
+        value_inputs: real-valued inputs in place of token ids, by name, with the shape of one row (images).
+        encoder: the encoder of an encoder-decoder, as a map of its own; its sites are written `encoder.resid_post:3`.
+        absent: sites that this kind of model has not, with the reason that an error gives; by kind.
         loss_excluded_ids: vocabulary entries that a set model's loss leaves out.
     """
 
@@ -64,21 +95,37 @@ class ComponentMap(Spec):
     attention: str | None = None
     attention_projection: str | None = None
     attention_norm_after: str | None = None
+    attention_core: str | None = None
+    query: HeadTap | None = None
+    key: HeadTap | None = None
+    value: HeadTap | None = None
+    cross_attention: str | None = None
+    cross_attention_projection: str | None = None
+    cross_query: HeadTap | None = None
+    cross_key: HeadTap | None = None
+    cross_value: HeadTap | None = None
     mlp: str | None = None
     mlp_projection: str | None = None
+    mlp_pre: Tap | None = None
     mlp_norm: str | None = None
     mlp_norm_after: str | None = None
     final_norm: str | None = None
+    head_transform: bool = False
     unembedding: str | None = None
     pooled: Tap | None = None
     parallel_blocks: bool = False
     attention_returns_stream: bool = False
     mlp_returns_stream: bool = False
+    residual_multiplier: float = 1.0
+    mlp_flattens: bool = False
     writes_in_place: bool = False
     logit_scale: float | None = None
     logit_cap: float | None = None
     max_positions: int | None = None
     extra_ids: dict[str, int] = {}
+    value_inputs: dict[str, tuple[int, ...]] = {}
+    encoder: ComponentMap | None = None
+    absent: dict[str, str] = {}
     loss_excluded_ids: tuple[int, ...] = ()
 
 

@@ -4,7 +4,7 @@ What each field name means is fixed for every family:
 
     embed                 the residual stream before the first block              [batch pos d_model]
     resid_pre:L           the stream that enters block L                           [batch pos d_model]
-    resid_mid:L           the stream that the MLP reads (parallel blocks have none) [batch pos d_model]
+    resid_mid:L           the stream the MLP reads (parallel blocks have none)     [batch pos d_model]
     resid_post:L          resid_pre + attn_out (+ cross_attn_out) + mlp_out         [batch pos d_model]
     attn_out:L, mlp_out:L what the sublayer adds to the stream                     [batch pos d_model]
     q:L, k:L, v:L         per head, as projected: before any norm or rotation      [batch pos n_heads d_head]
@@ -21,7 +21,7 @@ What each field name means is fixed for every family:
 axis is gone), and `encoder.resid_post:3` the stream of an encoder beside a decoder. A dotted path such as
 `self_attn.k_proj:3` is what that module of the block puts out, as it stands.
 
-Accepted spellings of layers: `k:5`, `k:-1` (from the end), `k`, `k:*`, `k:all`, `k:0-4` (inclusive, also descending), the
+Accepted spellings of layers: `k:5`, `k:-1` (from the end), `k`, `k:*`, `k:all`, `k:0-4` (inclusive, or descending), the
 slices `k:0:5` and `k:0:12:2` (without the end), `k[5]`; the same after `.h` and `.n`; TransformerLens names such as
 `blocks.3.hook_resid_post`; and the founding documents' `layers_output:3`, `attentions_output:*`, `masked_mean`.
 """
@@ -29,7 +29,7 @@ slices `k:0:5` and `k:0:12:2` (without the end), `k[5]`; the same after `.h` and
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from pydantic import model_validator
@@ -124,7 +124,7 @@ def parse_sites(
     n_layers: int,
     *,
     n_encoder_layers: int = 0,
-    n_heads: int | None = None,
+    heads: Callable[[str], int | None] = lambda kind: None,
     n_neurons: int | None = None,
     paths: Collection[str] = (),
 ) -> list[LayerComponent]:
@@ -134,14 +134,15 @@ def parse_sites(
         selector: see the module's text.
         n_layers: number of blocks of the model, for `*` and range checks.
         n_encoder_layers: the same for the encoder of an encoder-decoder.
-        n_heads, n_neurons: for `.h*` and `.n*`; None when they are not known.
+        heads: how many heads a kind of site has, for `.h*`; None when that is not known.
+        n_neurons: for `.n*`.
         paths: dotted paths of the modules in a block that may be named.
 
     Raises:
         NotFoundError: an unknown site name (nearest offered).
         UsageError: a layer, head or neuron that is malformed or out of range.
     """
-    limits = _Limits(n_layers, n_encoder_layers, n_heads, n_neurons, paths)
+    limits = _Limits(n_layers, n_encoder_layers, heads, n_neurons, paths)
     sites: list[LayerComponent] = []
     for part in filter(None, (part.strip() for part in selector.split(","))):
         for site in limits.parse(part):
@@ -156,11 +157,16 @@ class _Limits:
     """What a model has, and the reading of one selector against it."""
 
     def __init__(
-        self, n_layers: int, n_encoder_layers: int, n_heads: int | None, n_neurons: int | None, paths: Collection[str]
+        self,
+        n_layers: int,
+        n_encoder_layers: int,
+        heads: Callable[[str], int | None],
+        n_neurons: int | None,
+        paths: Collection[str],
     ) -> None:
         self.n_layers = n_layers
         self.n_encoder_layers = n_encoder_layers
-        self.n_heads = n_heads
+        self.heads = heads
         self.n_neurons = n_neurons
         self.paths = paths
 
@@ -188,7 +194,7 @@ class _Limits:
         return [
             LayerComponent(kind=kind, layer=layer, head=head, neuron=neuron, stack=stack)
             for layer in _numbers("*" if layers is None else layers, n_layers, what="layer", whole=text)
-            for head in (_numbers(heads, self.n_heads, what="head", whole=text) if heads else [None])
+            for head in (_numbers(heads, self.heads(kind), what="head", whole=text) if heads else [None])
             for neuron in (_numbers(neurons, self.n_neurons, what="neuron", whole=text) if neurons else [None])
         ]
 

@@ -1,11 +1,11 @@
 """Models: run a network, read it at named sites, write at them; every site is checked by measurement at open."""
 
 from mechscope.models.batch import Batch, Capture
-from mechscope.models.component_map import ComponentMap, Tap
+from mechscope.models.checks import Check, Verification
+from mechscope.models.component_map import ComponentMap, HeadTap, Tap
 from mechscope.models.edits import Edit
 from mechscope.models.model import Model
 from mechscope.models.opening import shipped_models
-from mechscope.models.verification import Check, Verification
 
 __all__ = [
     "Batch",
@@ -13,6 +13,7 @@ __all__ = [
     "Check",
     "ComponentMap",
     "Edit",
+    "HeadTap",
     "Model",
     "Tap",
     "Verification",

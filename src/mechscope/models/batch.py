@@ -12,24 +12,30 @@ from torch import Tensor
 
 from mechscope.core import BadDataError, LayerComponent, UsageError
 
-__all__ = ["Batch", "Capture"]
+__all__ = ["DECODER_IDS", "DECODER_MASK", "Batch", "Capture"]
+
+DECODER_IDS = "decoder_input_ids"
+DECODER_MASK = "decoder_attention_mask"
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows of tokens, padded to one length on either side.
+    """Rows of tokens, padded to one length on either side; or rows of values (images), made by `from_values`.
 
     Args:
-        input_ids: token ids, int64 [batch pos]; what stands in padded places is never looked at.
+        input_ids: token ids, int64 [batch pos]; what stands in padded places is never looked at. Of an
+            encoder-decoder they are the encoder's.
         attention_mask: 1 for a real token and 0 for padding, integer [batch pos]; each row has a real token.
         extra: further inputs by the name that the model's `forward` gives them, for example
-            `{"weapon_ids": [batch]}`. `labels` [batch pos] is kept for the loss and never passed on.
+            `{"weapon_ids": [batch]}`. The decoder's tokens of an encoder-decoder are `decoder_input_ids` [batch pos2]
+            with, if they are padded, `decoder_attention_mask`; they are passed as they stand, nothing is shifted.
+            `labels` ([batch pos], [batch pos2] or [batch]) is kept for the loss and never passed on.
         targets: the complete sets as multi-hot rows, for set models.
 
     Raises:
         BadDataError: shapes that do not agree, ids that are not int64, a mask with other values than 0 and 1,
-            a row without a real token, extra or targets with NaN or another number of rows. Values are looked at
-            on the CPU only.
+            a row without a real token (the same for the decoder's), extra or targets with NaN or another number of
+            rows. Values are looked at on the CPU only.
     """
 
     input_ids: Tensor  # shapes and dtypes are checked below, with an error that says what to do
@@ -38,24 +44,19 @@ class Batch:
     targets: Float[Tensor, "batch d_vocab"] | None = None
 
     def __post_init__(self) -> None:
-        ids, mask = self.input_ids, self.attention_mask
-        if ids.ndim != 2 or ids.shape != mask.shape or ids.numel() == 0:
-            raise _bad(f"input_ids {tuple(ids.shape)} with attention_mask {tuple(mask.shape)}", "two equal [batch pos]")
-        if ids.dtype != torch.int64 or mask.dtype.is_floating_point:
-            raise _bad(f"input_ids {ids.dtype} with attention_mask {mask.dtype}", "int64 ids and an integer mask")
-        if ids.device.type != "cpu":
-            return  # batches are made on the CPU; looking at values elsewhere would wait for the device
-        if not bool(((mask == 0) | (mask == 1)).all()):
-            raise _bad("an attention_mask with other values than 0 and 1", "1 for real tokens, 0 for padding")
-        empty = (mask.sum(dim=1) == 0).nonzero().flatten().tolist()
-        if empty:
-            raise _bad(f"row {empty[0]} has no real token ({len(empty)} such rows)", "a token in every row")
+        _require_tokens(self.input_ids, self.attention_mask)
         named = dict(self.extra) if self.targets is None else {**self.extra, "targets": self.targets}
         for name, tensor in named.items():
-            if tensor.ndim == 0 or tensor.shape[0] != ids.shape[0]:
-                raise _bad(f"{name} has shape {tuple(tensor.shape)}", f"{ids.shape[0]} rows")
-            if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+            if tensor.ndim == 0 or tensor.shape[0] != self.n_rows:
+                raise _bad(f"{name} has shape {tuple(tensor.shape)}", f"{self.n_rows} rows")
+            is_looked_at = tensor.device.type == "cpu" and tensor.dtype.is_floating_point
+            if is_looked_at and not bool(torch.isfinite(tensor).all()):
                 raise _bad(f"{name} has NaN or infinite values", "finite numbers")
+        if DECODER_IDS in self.extra:
+            ids = self.extra[DECODER_IDS]
+            _require_tokens(ids, self.extra.get(DECODER_MASK, torch.ones_like(ids)), prefix="decoder_")
+        elif DECODER_MASK in self.extra:
+            raise _bad(f"{DECODER_MASK} without {DECODER_IDS}", "both, or neither")
 
     @classmethod
     def from_rows(
@@ -73,6 +74,20 @@ class Batch:
             mask[index, place] = 1
         return cls(ids, mask)
 
+    @classmethod
+    def from_values(cls, values: Mapping[str, Tensor]) -> Batch:
+        """A batch for a model without tokens: real-valued inputs [batch ...] by the names in the map's `value_inputs`.
+
+        `input_ids` [batch 1] of zeros and a mask of ones stand in for the tokens; they are not passed to the model.
+
+        Example: `Batch.from_values({"pixel_values": images})`, images [batch 3 height width].
+        """
+        if not values or any(tensor.ndim == 0 or len(tensor) == 0 for tensor in values.values()):
+            raise UsageError("a batch of no rows", expected="tensors with at least one row", todo="pass some rows")
+        first = next(iter(values.values()))
+        blank = torch.zeros((len(first), 1), dtype=torch.int64, device=first.device)
+        return cls(blank, torch.ones_like(blank), dict(values))
+
     @property
     def n_rows(self) -> int:
         """Number of rows."""
@@ -82,6 +97,22 @@ class Batch:
     def position_ids(self) -> Int[Tensor, "batch pos"]:
         """The place of each real token among the real tokens of its row, from 0; padding repeats its neighbour's."""
         return (self.attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+
+    @property
+    def decoder(self) -> Batch:
+        """An encoder-decoder's batch from the side of its decoder: its tokens, its mask, and what else is in `extra`.
+
+        Raises UsageError when the batch has no `decoder_input_ids`.
+        """
+        if DECODER_IDS not in self.extra:
+            raise UsageError(
+                "a batch without tokens for the decoder",
+                expected=f"extra[{DECODER_IDS!r}] [batch pos2]",
+                todo="add them (begin each row with the model's decoder_start_token_id)",
+            )
+        ids = self.extra[DECODER_IDS]
+        more = {name: tensor for name, tensor in self.extra.items() if name not in {DECODER_IDS, DECODER_MASK}}
+        return Batch(ids, self.extra.get(DECODER_MASK, torch.ones_like(ids)), more, self.targets)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device; itself when it is already there."""
@@ -102,6 +133,24 @@ class Capture:
 
     values: dict[LayerComponent, Tensor]
     logits: Tensor | None = None
+
+
+def _require_tokens(ids: Tensor, mask: Tensor, *, prefix: str = "") -> None:
+    """Raise BadDataError unless ids and mask are the tokens of a batch."""
+    if ids.ndim != 2 or ids.shape != mask.shape or ids.numel() == 0:
+        shapes = f"{prefix}input_ids {tuple(ids.shape)} with {prefix}attention_mask {tuple(mask.shape)}"
+        raise _bad(shapes, "two equal [batch pos]")
+    if ids.dtype != torch.int64 or mask.dtype.is_floating_point:
+        dtypes = f"{prefix}input_ids {ids.dtype} with {prefix}attention_mask {mask.dtype}"
+        raise _bad(dtypes, "int64 ids and an integer mask")
+    if ids.device.type != "cpu" or mask.device.type != "cpu":
+        return  # batches are made on the CPU; looking at values elsewhere would wait for the device
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise _bad(f"{prefix}attention_mask has other values than 0 and 1", "1 for real tokens, 0 for padding")
+    empty = (mask.sum(dim=1) == 0).nonzero().flatten().tolist()
+    if empty:
+        which = "decoder's row" if prefix else "row"
+        raise _bad(f"{which} {empty[0]} has no real token ({len(empty)} such rows)", "a token in every row")
 
 
 def _bad(seen: str, expected: str) -> BadDataError:

@@ -1,18 +1,26 @@
 """The layouts in which families put the heads' queries, keys and values, as `HeadTap`s for a component map.
 
-    separate       three projections, [n_heads * d_head] each (fewer heads for keys and values under grouping)
-    joined         one projection, q | k | v behind one another (GPT-2, Phi-3, MPT, Falcon with one key-value head)
-    interleaved    one projection, [n_heads, q | k | v] (GPT-NeoX, BLOOM, the older Falcon)
-    grouped        one projection, [n_kv_heads, its queries | k | v] (the newer Falcon)
+separate       three projections, [n_heads * d_head] each (fewer heads for keys and values under grouping)
+joined         one projection, q | k | v behind one another (GPT-2, Phi-3, MPT, Falcon with one key-value head)
+interleaved    one projection, [n_heads, q | k | v] (GPT-NeoX, BLOOM, the older Falcon)
+grouped        one projection, [n_kv_heads, its queries | k | v] (the newer Falcon)
 """
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from mechscope.models.component_map import HeadTap
 
-__all__ = ["grouped_heads", "interleaved_heads", "joined_heads", "separate_heads"]
+__all__ = ["Heads", "grouped_heads", "interleaved_heads", "joined_heads", "separate_heads"]
 
-Heads = dict[str, HeadTap]
+
+class Heads(TypedDict):
+    """The three fields of a component map."""
+
+    query: HeadTap
+    key: HeadTap
+    value: HeadTap
 
 
 def separate_heads(query: str, key: str, value: str, *, n_heads: int, n_kv_heads: int | None = None) -> Heads:

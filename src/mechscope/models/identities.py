@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mechscope.core import LayerComponent
-from mechscope.models.component_map import Tap
+from mechscope.models.component_map import ComponentMap, Tap
 from mechscope.models.network import Network
 from mechscope.models.points import Access, block_path, direct
 from mechscope.models.projections import projection_bias, read_norm
 
-__all__ = ["Measured", "measure_identities", "misshapen", "probe_accesses", "relative_error"]
+__all__ = ["Measured", "measure_identities", "misshapen", "probe_accesses", "relative_error", "stacks_of"]
 
-STREAM_KINDS = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
+STREAM_KINDS = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "cross_attn_out", "mlp_out"})
+LOOSE_KINDS = frozenset({"pattern", "cross_pattern", "cross_k", "cross_v"})  # other axes, or the encoder's positions
+OUTPUTS = ("attn_out", "cross_attn_out", "mlp_out")
+CROSS = ("cross_attn_out", "cross_head_out")
+ENCODER: Literal["encoder"] = "encoder"
 Values = dict[LayerComponent, Tensor]
+Stack = Literal["encoder"] | None
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,12 @@ def relative_error(seen: Tensor, told: Tensor) -> float:
 
 def misshapen(values: Values) -> dict[LayerComponent, str]:
     """The sites of blocks that do not have the batch and position axes (or, in the stream, the width) of `embed`."""
-    stream = values[LayerComponent(kind="embed")]
     found = {}
     for site, value in values.items():
+        stream = values[LayerComponent(kind="embed", stack=site.stack)]
         n_axes = stream.ndim if site.kind in STREAM_KINDS else 2
-        if site.layer is not None and value.shape[:n_axes] != stream.shape[:n_axes]:
+        is_block = site.layer is not None and site.kind not in LOOSE_KINDS
+        if is_block and value.shape[:n_axes] != stream.shape[:n_axes]:
             found[site] = f"its shape is {list(value.shape)} where the stream's is {list(stream.shape)}"
     return found
 
@@ -54,54 +61,67 @@ def misshapen(values: Values) -> dict[LayerComponent, str]:
 def probe_accesses(network: Network) -> dict[LayerComponent, Access]:
     """Tensors that only the check reads: what the MLP's norm and the norm after attention see."""
     found = {}
-    for layer in range(network.n_layers):
-        for field in ("mlp_norm", "attention_norm_after"):
-            if path := getattr(network.component_map, field):
-                point = Tap(module=f"{block_path(network.component_map, layer)}.{path}", at="input")
-                found[LayerComponent(kind=f"{field} input", layer=layer)] = direct(point)
+    for component_map, stack, n_layers in stacks_of(network):
+        for layer in range(n_layers):
+            for field in ("mlp_norm", "attention_norm_after"):
+                if path := getattr(component_map, field):
+                    point = Tap(module=f"{block_path(component_map, layer)}.{path}", at="input")
+                    found[LayerComponent(kind=f"{field} input", layer=layer, stack=stack)] = direct(point)
     return found
+
+
+def stacks_of(network: Network) -> list[tuple[ComponentMap, Stack, int]]:
+    """The stacks of blocks: the encoder's, where there is one, and the one with the logits."""
+    component_map = network.component_map
+    encoder = [] if component_map.encoder is None else [(component_map.encoder, ENCODER, network.n_encoder_layers)]
+    return [*encoder, (component_map, None, network.n_layers)]
 
 
 @torch.no_grad()
 def measure_identities(network: Network, values: Values, logits: Tensor) -> Iterator[Measured]:
     """Every identity for which all tensors were read."""
-    for layer in range(network.n_layers):
-        yield from _BlockIdentities(network, values, layer).measure()
-    yield from _end_identities(network, values, logits)
+    for component_map, stack, n_layers in stacks_of(network):
+        for layer in range(n_layers):
+            yield from _BlockIdentities(network, values, component_map, stack, layer).measure()
+        yield from _norm_identity(network, values, component_map, stack, n_layers)
+    yield from _output_identity(network, values, logits)
 
 
 class _BlockIdentities:
-    def __init__(self, network: Network, values: Values, layer: int) -> None:
+    def __init__(self, network: Network, values: Values, component_map: ComponentMap, stack: Stack, layer: int) -> None:
         self.network = network
-        self.map = network.component_map
+        self.map = component_map
         self.values = values
+        self.stack = stack
         self.layer = layer
 
     def measure(self) -> Iterator[Measured]:
-        yield from self._heads()
+        yield from self._heads("")
+        yield from self._heads("cross_")
         yield from self._neurons()
         yield from self._middle()
         yield from self._stream()
-        after = LayerComponent(kind="resid_pre", layer=self.layer + 1)
+        after = LayerComponent(kind="resid_pre", layer=self.layer + 1, stack=self.stack)
         if after in self.values and (post := self._get("resid_post")) is not None:
             yield Measured("chain", self._sites("resid_post"), relative_error(post, self.values[after]))
 
     def _get(self, kind: str) -> Tensor | None:
-        return self.values.get(LayerComponent(kind=kind, layer=self.layer))
+        return self.values.get(LayerComponent(kind=kind, layer=self.layer, stack=self.stack))
 
     def _sites(self, *kinds: str) -> tuple[LayerComponent, ...]:
-        return tuple(LayerComponent(kind=kind, layer=self.layer) for kind in kinds)
+        return tuple(LayerComponent(kind=kind, layer=self.layer, stack=self.stack) for kind in kinds)
 
     def _module(self, path: str) -> nn.Module:
         return self.network.module.get_submodule(f"{block_path(self.map, self.layer)}.{path}")
 
-    def _heads(self) -> Iterator[Measured]:
-        shares, attention, stream = self._get("head_out"), self._get("attn_out"), self._get("resid_pre")
-        if shares is None or attention is None or stream is None or self.map.attention_projection is None:
+    def _heads(self, prefix: str) -> Iterator[Measured]:
+        path = getattr(self.map, f"{prefix}attention_projection")
+        shares, attention, stream = self._get(f"{prefix}head_out"), self._get(f"{prefix}attn_out"), self._before(prefix)
+        if shares is None or attention is None or stream is None or path is None:
             return
-        bias = projection_bias(self._module(self.map.attention_projection))
+        bias = projection_bias(self._module(path))
         told: Tensor | float = bias
-        total = attention
+        found = attention
         if self.map.attention_norm_after:
             norm = read_norm(self._module(self.map.attention_norm_after))
             norm_input = self._get("attention_norm_after input")
@@ -112,12 +132,20 @@ class _BlockIdentities:
         if self.map.attention_returns_stream:
             # attn_out is resid_mid - resid_pre here, and keeps the rounding of both: where it is small beside them
             # (a fresh BERT's is 1/200 of the stream), float32 noise alone is 1e-5 of it. So the sum is held against
-            # resid_mid as the network made it, with nothing taken away.
-            if (middle := self._get("resid_mid")) is None:
-                return
-            total = middle
+            # the stream as the network made it, with nothing taken away.
+            found = stream + attention
             told = told if self.map.attention_norm_after else told + stream
-        yield Measured("heads", self._sites("head_out", "z"), relative_error(shares.sum(dim=-2) + told, total))
+        else:
+            told = told * self.map.residual_multiplier
+        yield Measured(
+            "heads", self._sites(f"{prefix}head_out", f"{prefix}z"), relative_error(shares.sum(dim=-2) + told, found)
+        )
+
+    def _before(self, prefix: str) -> Tensor | None:
+        """The stream that an attention reads."""
+        stream = self._get("resid_pre")
+        first = self._get("attn_out")
+        return stream if not prefix or stream is None or first is None else stream + first
 
     def _neurons(self) -> Iterator[Measured]:
         neurons, mlp = self._get("mlp_post"), self._get("mlp_out")
@@ -130,8 +158,12 @@ class _BlockIdentities:
         told = told if before is None else told + before
         if self.map.mlp_norm_after:
             told = _output(self._module(self.map.mlp_norm_after), told)
-        told = told if before is None else told - before
-        yield Measured("neurons", self._sites("mlp_post"), relative_error(told, mlp))
+        found = mlp
+        if before is not None:  # against the stream itself, as for the heads
+            found = mlp + before
+        else:
+            told = told * self.map.residual_multiplier
+        yield Measured("neurons", self._sites("mlp_post"), relative_error(told, found))
 
     def _middle(self) -> Iterator[Measured]:
         seen, middle = self._get("mlp_norm input"), self._get("resid_mid")
@@ -140,7 +172,7 @@ class _BlockIdentities:
 
     def _stream(self) -> Iterator[Measured]:
         pre, post = self._get("resid_pre"), self._get("resid_post")
-        parts = {kind: part for kind in ("attn_out", "mlp_out") if (part := self._get(kind)) is not None}
+        parts = {kind: part for kind in OUTPUTS if (part := self._get(kind)) is not None}
         if not parts:
             return
         if pre is None or post is None:
@@ -152,27 +184,35 @@ class _BlockIdentities:
             return
         missing = {"attn_out", "mlp_out"} - set(parts)
         note = f"the map gives no {missing.pop()}, so it was taken to be nothing" if missing else ""
-        kinds = [kind for kind in ("attn_out", "head_out", "mlp_out") if self._get(kind) is not None]
+        kinds = [kind for kind in (*OUTPUTS, "head_out", "cross_head_out") if self._get(kind) is not None]
         total = sum(parts.values(), start=pre)
         yield Measured("stream", self._sites(*kinds), relative_error(total, post), note)
 
     def _halves(self, pre: Tensor, middle: Tensor, post: Tensor, parts: dict[str, Tensor]) -> Iterator[Measured]:
-        if (attention := parts.get("attn_out")) is not None:
-            kinds = [kind for kind in ("attn_out", "head_out") if self._get(kind) is not None]
-            error = relative_error(pre + attention, middle)
-            yield Measured("stream", self._sites(*kinds), error, "resid_pre + attn_out = resid_mid")
+        attentions = [part for kind, part in parts.items() if kind != "mlp_out"]
+        if attentions:
+            kinds = [kind for kind in ("attn_out", "head_out", *CROSS) if self._get(kind) is not None]
+            error = relative_error(sum(attentions, start=pre), middle)
+            told = " + ".join(kind for kind in parts if kind != "mlp_out")
+            yield Measured("stream", self._sites(*kinds), error, f"resid_pre + {told} = resid_mid")
         if (mlp := parts.get("mlp_out")) is not None:
             error = relative_error(middle + mlp, post)
             yield Measured("stream", self._sites("mlp_out"), error, "resid_mid + mlp_out = resid_post")
 
 
-def _end_identities(network: Network, values: Values, logits: Tensor) -> Iterator[Measured]:
+def _norm_identity(
+    network: Network, values: Values, component_map: ComponentMap, stack: Stack, n_layers: int
+) -> Iterator[Measured]:
+    last = values.get(LayerComponent(kind="resid_post", layer=n_layers - 1, stack=stack))
+    normed = values.get(site := LayerComponent(kind="final_norm", stack=stack))
+    if component_map.final_norm and not component_map.head_transform and normed is not None and last is not None:
+        told = _output(network.module.get_submodule(component_map.final_norm), last)
+        yield Measured("norm", (site,), relative_error(normed, told))
+
+
+def _output_identity(network: Network, values: Values, logits: Tensor) -> Iterator[Measured]:
     component_map, root = network.component_map, network.module
-    last = values.get(LayerComponent(kind="resid_post", layer=network.n_layers - 1))
     normed = values.get(norm_site := LayerComponent(kind="final_norm"))
-    if component_map.final_norm and normed is not None and last is not None:
-        told = _output(root.get_submodule(component_map.final_norm), last)
-        yield Measured("norm", (norm_site,), relative_error(normed, told))
     pooled = values.get(pooled_site := LayerComponent(kind="pooled"))
     source, site = (pooled, pooled_site) if pooled is not None else (normed, norm_site)
     if component_map.unembedding and source is not None:

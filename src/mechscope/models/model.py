@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechscope.core import BadDataError, LayerComponent, NotFoundError, UsageError, parse_sites, unknown_name
+from mechscope.core.sites import NEURON_KINDS
 from mechscope.models.batch import Batch, Capture
+from mechscope.models.check_cache import verified
 from mechscope.models.component_map import ComponentMap, ModelKind
 from mechscope.models.edits import Edit, edits_by_site
 from mechscope.models.losses import model_loss
 from mechscope.models.network import LOGITS, Network
 from mechscope.models.opening import Opened, open_source
 from mechscope.models.outputs import output_directions, token_strings
-from mechscope.models.verification import verified
+from mechscope.models.trials import path_shape
 from mechscope.models.weights import digest_weights, require_finite_weights
 
 __all__ = ["Model"]
@@ -34,16 +37,15 @@ class Model:
     (0 without attention), `d_vocab`, `max_positions`, `device`, `dtype`.
     """
 
-    def __init__(self, opened: Opened, *, should_verify: bool) -> None:
+    def __init__(self, opened: Opened, *, should_verify: bool | Literal["anew"]) -> None:
         require_finite_weights(opened.module)
         self.module: nn.Module = opened.module
         self._network = Network(opened.module, opened.component_map)
-        may_be_remembered = should_verify and opened.config is not None  # else the digest waits for its first use
         checked = verified(
             self._network,
             config=opened.config,
-            weights_digest=self.weights_digest if may_be_remembered else None,
-            should_check=should_verify,
+            should_check=should_verify is not False,
+            may_recall=should_verify != "anew",
         )
         self.name = opened.name
         self.component_map: ComponentMap = opened.component_map
@@ -69,7 +71,7 @@ class Model:
         component_map: ComponentMap | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
-        verify: bool = True,
+        verify: bool | Literal["anew"] = True,
     ) -> Model:
         """Open a model and check by measurement what its component map claims.
 
@@ -79,8 +81,9 @@ class Model:
             component_map: where the parts are; by default from the family that the config names.
             device: where the model runs.
             dtype: what stored weights are converted to.
-            verify: measure every identity (four forwards of two short rows). Without it only sites that cannot be
-                reached at all are refused.
+            verify: measure every identity (some ten forwards of two short rows); for an architecture, sizes and
+                versions that were measured before, the result is recalled in milliseconds ("anew" measures again).
+                Without it only sites that cannot be reached at all are refused.
 
         Raises:
             NotFoundError: no such folder, name or hub model, or a path of the map that is not in the module.
@@ -121,15 +124,30 @@ class Model:
                 error is in the message).
             UsageError: a malformed selector, or a layer out of range.
         """
-        sites = parse_sites(selector, self.n_layers)
+        network = self._network
+        sites = parse_sites(
+            selector,
+            self.n_layers,
+            n_encoder_layers=network.n_encoder_layers,
+            heads=self._count_heads,
+            n_neurons=next((shape[-1] for site, shape in self._shapes.items() if site.kind in NEURON_KINDS), None),
+            paths=network.paths,
+        )
         for site in sites:
             self._require(site)
         return sites
 
     def site_shape(self, site: LayerComponent) -> tuple[int, ...]:
-        """The shape behind the batch and position axes, for example (d_model,) or (n_heads, d_head)."""
+        """The shape behind the batch and position axes, for example (d_model,), (n_heads, d_head), or () of a neuron.
+
+        Of a pattern, whose positions come last, (n_heads,). A site named by a module's path costs a short forward.
+        """
         self._require(site)
-        return self._shapes[site]
+        if site.base not in self._shapes:
+            self._shapes[site.base] = path_shape(self._network, site)
+        shape = self._shapes[site.base]
+        shape = shape if site.head is None else shape[1:]
+        return shape if site.neuron is None else shape[:-1]
 
     def capture(
         self,
@@ -200,10 +218,7 @@ class Model:
     def _run(
         self, batch: Batch, reads: Sequence[LayerComponent], edits: Sequence[Edit], *, wants_output: bool
     ) -> tuple[dict[LayerComponent, Tensor], Tensor | None]:
-        by_site = edits_by_site(edits)
-        for site in (*reads, *by_site):
-            self._require(site)
-        outcome, output = self._network.run(batch, reads, by_site, wants_output=wants_output)
+        outcome, output = self._network.run(batch, reads, self._required(reads, edits), wants_output=wants_output)
         if outcome.overwritten:
             raise BadDataError(
                 f"the network wrote into {outcome.overwritten[0]} after it was read",
@@ -212,13 +227,39 @@ class Model:
             )
         return (outcome.values if output is None else {**outcome.values, LOGITS: output}), output
 
+    def _required(self, reads: Sequence[LayerComponent], edits: Sequence[Edit]) -> dict[LayerComponent, list[Edit]]:
+        """The edits by site, after holding every site named against what stands."""
+        for site in (*reads, *(edit.site for edit in edits)):
+            self._require(site)
+        return edits_by_site(edits)
+
+    def _count_heads(self, kind: str) -> int | None:
+        """How many heads a kind of site has, by the first site of that kind."""
+        return next((shape[0] for site, shape in self._shapes.items() if site.kind == kind and shape), None)
+
     def _require(self, site: LayerComponent) -> None:
-        if site in self._shapes and str(site) not in self._failed:
-            return
-        if reason := self._failed.get(str(site)):
+        if reason := self._failed.get(str(site.base)):
             raise NotFoundError(
                 f"site {str(site)!r} of {self.name} failed its check: {reason}",
                 expected="a site that means what its name says",
                 todo="use another site, or correct the component map",
             )
-        raise unknown_name("site of this model", str(site), map(str, self.sites()))
+        if site.base not in self._shapes:
+            if self._network.access(site.base) is not None:
+                return  # a module's path: read as it stands
+            stack = self.component_map.encoder if site.stack else self.component_map
+            if stack is not None and (reason := stack.absent.get(site.kind)):
+                raise NotFoundError(
+                    f"{self.name} has no site {str(site)!r}: {reason}",
+                    expected=f"one of its sites: {', '.join(dict.fromkeys(found.kind for found in self.sites()))}",
+                    todo="use another site",
+                )
+            raise unknown_name("site of this model", str(site), map(str, self.sites()))
+        shape = self._shapes[site.base]
+        for name, index, size in (("head", site.head, shape[:1]), ("neuron", site.neuron, shape[-1:])):
+            if index is not None and not 0 <= index < (size[0] if size else 0):
+                raise UsageError(
+                    f"{name} {index} of {site.base}",
+                    expected=f"0..{size[0] - 1}" if size else f"a site with {name}s",
+                    todo=f"choose a {name} that exists",
+                )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor, nn
 
 from mechscope.core import LayerComponent, UsageError
 from mechscope.models.batch import Batch
-from mechscope.models.component_map import ComponentMap, blocks_of, find_module
-from mechscope.models.edits import Edit, apply_edit
+from mechscope.models.block_sites import site_accesses
+from mechscope.models.component_map import ComponentMap, Tap, blocks_of, find_module
+from mechscope.models.eager import eager_attention, needs_eager
+from mechscope.models.edits import Edit
 from mechscope.models.inputs import ForwardSignature, output_logits
-from mechscope.models.points import Access, site_accesses
+from mechscope.models.points import Access, block_path, direct
 from mechscope.models.running import Outcome, Plan, run_forward
+from mechscope.models.writing import write_edits
 
 __all__ = ["LOGITS", "Habits", "Network"]
 
@@ -51,21 +56,74 @@ class Network:
         self.signature = ForwardSignature(module, component_map)
         self.accesses, self.refused = site_accesses(module, component_map)
         self.n_layers = len(blocks_of(module, component_map))
+        encoder = component_map.encoder
+        self.n_encoder_layers = 0 if encoder is None else len(blocks_of(module, encoder))
         self.n_ids = _count_ids(module, component_map)
         self.device = next(module.parameters()).device
         self.habits = Habits(copies=component_map.writes_in_place)
+
+    @cached_property
+    def paths(self) -> tuple[str, ...]:
+        """The dotted paths of the modules in the blocks, which may be named as sites."""
+        blocks = blocks_of(self.module, self.component_map)
+        found = dict.fromkeys(path for block in blocks for path, _ in block.named_modules() if path)
+        return tuple(path for path in found if path not in {site.kind for site in self.accesses})
+
+    def access(self, site: LayerComponent) -> Access | None:
+        """The way to a whole site, also to one that is named by a path; None when there is none."""
+        if (found := self.accesses.get(site)) is not None or site.layer is None or site.kind not in self.paths:
+            return found
+        stack = self.component_map.encoder if site.stack else self.component_map
+        if stack is None or site.layer >= len(blocks_of(self.module, stack)):
+            return None
+        path = f"{block_path(stack, site.layer)}.{site.kind}"
+        has_it = any(name == path for name, _ in self.module.named_modules())
+        return direct(Tap(module=path)) if has_it else None
 
     def run(
         self,
         batch: Batch,
         reads: Sequence[LayerComponent] = (),
-        edits: Mapping[LayerComponent, Edit] | None = None,
+        edits: Mapping[LayerComponent, Sequence[Edit]] | None = None,
         *,
         wants_output: bool = False,
         accesses: Mapping[LayerComponent, Access] | None = None,
+        keeps_graph: bool = False,
         keeps_failures: bool = False,
     ) -> tuple[Outcome, Tensor | None]:
-        """One forward: what was read, and the logits when they were wanted. The batch may be anywhere."""
+        """One forward: what was read, and the logits when they were wanted. The batch may be anywhere.
+
+        Attention runs eagerly when a pattern is read or written, and as the model has it otherwise.
+        """
+        self.require_fit(batch)
+        batch = batch.to(self.device)
+        inner = {site: edit for site, edit in (edits or {}).items() if site != LOGITS}
+        plan = Plan(
+            self.ways_to([*reads, *inner]) if accesses is None else accesses,
+            reads,
+            inner,
+            wants_output=wants_output,
+            copies=self.habits.copies,
+            keeps_graph=keeps_graph,
+            keeps_failures=keeps_failures,
+        )
+        arguments = self.signature.arguments(batch, with_positions=self.habits.passes_positions)
+        with eager_attention(self.module) if needs_eager([*reads, *inner]) else nullcontext():
+            outcome = run_forward(self.module, arguments, batch, plan)
+        logits = output_logits(outcome.output) if wants_output else None
+        if logits is not None and edits and LOGITS in edits:
+            logits = write_edits(edits[LOGITS], logits, batch)
+        return outcome, logits
+
+    def ways_to(self, sites: Sequence[LayerComponent]) -> dict[LayerComponent, Access]:
+        """The accesses of whole sites in the order of the forward pass; those named by a path come last."""
+        wanted = {site.base for site in sites}
+        known = {site: access for site, access in self.accesses.items() if site in wanted}
+        more = {site: access for site in wanted - set(known) if (access := self.access(site)) is not None}
+        return known | more
+
+    def require_fit(self, batch: Batch) -> None:
+        """Refuse a batch that this network cannot take. Raises UsageError or BadDataError."""
         if not self.habits.allows_left_padding and bool((batch.attention_mask[:, 0] == 0).any()):
             raise UsageError(
                 f"a left-padded batch for {type(self.module).__name__}",
@@ -73,25 +131,11 @@ class Network:
                 todo="pad on the right, or let forward take position_ids",
             )
         self.signature.check(batch, n_ids=self.n_ids)
-        batch = batch.to(self.device)
-        inner = {site: edit for site, edit in (edits or {}).items() if site != LOGITS}
-        plan = Plan(
-            self.accesses if accesses is None else accesses,
-            reads,
-            inner,
-            wants_output=wants_output,
-            copies=self.habits.copies,
-            keeps_failures=keeps_failures,
-        )
-        arguments = self.signature.arguments(batch, with_positions=self.habits.passes_positions)
-        outcome = run_forward(self.module, arguments, batch, plan)
-        logits = output_logits(outcome.output) if wants_output else None
-        if logits is not None and edits and LOGITS in edits:
-            logits = apply_edit(edits[LOGITS], logits, batch)
-        return outcome, logits
 
 
 def _count_ids(module: nn.Module, component_map: ComponentMap) -> int:
+    if component_map.value_inputs:
+        return 1  # the placeholder ids of a batch of values
     if component_map.embedding is not None:
         embedding = find_module(module, component_map.embedding, what="embedding")
         if isinstance(n_ids := getattr(embedding, "num_embeddings", None), int):
@@ -102,6 +146,6 @@ def _count_ids(module: nn.Module, component_map: ComponentMap) -> int:
             return n_ids
     raise UsageError(
         "a component map from which the number of token ids cannot be read",
-        expected="'embedding' (an nn.Embedding) or 'unembedding' (an nn.Linear)",
+        expected="'embedding' (an nn.Embedding), 'unembedding' (an nn.Linear), or 'value_inputs'",
         todo="name one of them in the component map",
     )

@@ -1,25 +1,35 @@
 """Sites as hook points: where each site is read, and how a new value is written back.
 
-A *point* is the input or output of one module. Most sites are the tensor at a point. Some are derived from it and
-from tensors seen earlier in the same forward; a new value is then written as `raw + (new - old)`, so that writing
-back what was read adds zero and changes no bit.
+A *point* is the input or output of one module, or the softmax inside it. Most sites are the tensor at a point. Some
+are derived from it and from tensors seen earlier in the same forward; a new value is then written as
+`raw + (new - old)`, so that writing back what was read adds zero and changes no bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from mechscope.core import LayerComponent, UsageError
-from mechscope.models.component_map import ComponentMap, Tap, blocks_of, find_module
-from mechscope.models.projections import NormParts, input_width, projection_matrix, read_norm
+from mechscope.core import LayerComponent
+from mechscope.models.component_map import ComponentMap, HeadTap, Tap
 
-__all__ = ["Access", "Seen", "block_path", "direct", "head_shares", "site_accesses"]
+__all__ = [
+    "Access",
+    "Seen",
+    "Stream",
+    "block_path",
+    "direct",
+    "find_part",
+    "head_shares",
+    "head_slice",
+    "narrow",
+    "widen",
+]
 
-Seen = dict[Tap, Tensor]  # tensors recorded at points in this forward
+Seen: TypeAlias = dict[Tap, Tensor]  # tensors recorded at points in this forward
 
 
 @dataclass(frozen=True)
@@ -39,133 +49,69 @@ class Access:
     needs: tuple[Tap, ...] = ()
 
 
-def site_accesses(
-    root: nn.Module, component_map: ComponentMap
-) -> tuple[dict[LayerComponent, Access], dict[LayerComponent, str]]:
-    """Every site that the map describes, in the order of the forward pass; and those that cannot be, with the reason.
+@dataclass(frozen=True)
+class Stream:
+    """The residual stream between two sublayers, as a sum of tensors at points, each times a factor."""
 
-    Within one point the order is that in which edits are applied. `logits` has no point: it is the output itself.
-    Raises NotFoundError for a path that is not in the module, UsageError for heads that do not fit a projection.
-    """
-    found = {LayerComponent(kind="embed"): direct(Tap(module=block_path(component_map, 0), at="input"))}
-    refused: dict[LayerComponent, str] = {}
-    for layer in range(len(blocks_of(root, component_map))):
-        block = _BlockPoints(root, component_map, layer)
-        found |= {LayerComponent(kind=kind, layer=layer): access for kind, access in block.accesses().items()}
-        refused |= {LayerComponent(kind=kind, layer=layer): reason for kind, reason in block.refused.items()}
-    if component_map.final_norm is not None:
-        find_module(root, component_map.final_norm, what="final_norm")
-        found[LayerComponent(kind="final_norm")] = direct(Tap(module=component_map.final_norm))
-    if component_map.pooled is not None:
-        find_module(root, component_map.pooled.module, what="pooled")
-        found[LayerComponent(kind="pooled")] = direct(component_map.pooled)
-    return found, refused
+    parts: tuple[tuple[Tap, float], ...]
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """The points to be recorded."""
+        return tuple(tap for tap, _ in self.parts)
+
+    def value(self, seen: Seen) -> Tensor:
+        """The stream, from what was recorded; the first part stands in its full shape."""
+        first, *more = self.parts
+        total = seen[first[0]]
+        for tap, factor in more:
+            total = total + scaled(seen[tap], factor)
+        return total
 
 
-class _UnreadableError(Exception):
-    """Why a site cannot be reached."""
+def direct(point: Tap, *, factor: float = 1.0, like: Tap | None = None) -> Access:
+    """The tensor at a point as it stands, times a factor; in the leading shape of the tensor at `like`, if given."""
+    if like is None and factor == 1.0:
+        return Access(point, read=lambda raw, seen: raw, write=lambda raw, old, new: new)
+
+    def read(raw: Tensor, seen: Seen) -> Tensor:
+        shaped = raw if like is None else raw.reshape(*seen[like].shape[:-1], raw.shape[-1])
+        return scaled(shaped, factor)
+
+    def write(raw: Tensor, old: Tensor, new: Tensor) -> Tensor:
+        return raw + ((new - old) / factor).reshape(raw.shape)
+
+    return Access(point, read=read, write=write, needs=() if like is None else (like,))
 
 
-class _BlockPoints:
-    """The sites of one block. `refused` says which of them cannot be reached, and why."""
+def difference(point: Tap, *, before: Stream) -> Access:
+    """What a sublayer adds, where the tensor at the point is the stream after it."""
+    return Access(point, lambda raw, seen: raw - before.value(seen), _add_change, needs=before.taps)
 
-    def __init__(self, root: nn.Module, component_map: ComponentMap, layer: int) -> None:
-        self.root = root
-        self.map = component_map
-        self.block = block_path(component_map, layer)
-        self.entry = Tap(module=self.block, at="input")
-        self.refused: dict[str, str] = {}
 
-    def accesses(self) -> dict[str, Access]:
-        found = {"resid_pre": direct(self.entry), **self._attention_sites()}
-        if self.map.mlp_projection:
-            found["mlp_post"] = direct(self._tap("mlp_projection", at="input"))
-        if self.map.mlp:
-            found["mlp_out"] = self._mlp_out()
-        return found | {"resid_post": direct(Tap(module=self.block))}
+def total(point: Tap, *, before: Stream, factor: float = 1.0) -> Access:
+    """The stream after a sublayer, where the tensor at the point is what it adds."""
+    return Access(
+        point,
+        read=lambda raw, seen: before.value(seen) + scaled(raw, factor),
+        write=lambda raw, old, new: raw + (new - old) / factor,
+        needs=before.taps,
+    )
 
-    def _attention_sites(self) -> dict[str, Access]:
-        found: dict[str, Access] = {}
-        try:
-            if self.map.attention_projection and self.map.n_heads:
-                found["z"] = self._z(self.map.n_heads)
-                if self.map.attention:
-                    found["head_out"] = self._head_out(self.map.n_heads)
-        except _UnreadableError as reason:
-            self.refused["head_out"] = str(reason)
-        if self.map.attention:
-            point = self._tap("attention")
-            if self.map.attention_returns_stream:
-                found |= {"attn_out": _difference(point, before=self.entry), "resid_mid": direct(point)}
-            else:
-                found["attn_out"] = direct(point)
-                if not self.map.parallel_blocks:
-                    found["resid_mid"] = _sum(point, before=self.entry)
-        return found
 
-    def _tap(self, field: str, at: Literal["input", "output"] = "output") -> Tap:
-        path = f"{self.block}.{getattr(self.map, field)}"
-        find_module(self.root, path, what=field)
-        return Tap(module=path, at=at)
+def head_slice(point: Tap, tap: HeadTap) -> Access:
+    """The heads' queries, keys or values in a projection's output: [... n_heads d_head]."""
 
-    def _z(self, n_heads: int) -> Access:
-        point = self._tap("attention_projection", at="input")
-        width = input_width(self.root.get_submodule(point.module))
-        if width is not None and width % n_heads:
-            raise UsageError(
-                f"{n_heads} heads over a projection of width {width} at {point.module!r}",
-                expected="a width that the heads share evenly",
-                todo="correct 'n_heads' in the component map",
-            )
-        return Access(
-            point,
-            read=lambda raw, seen: raw.reshape(*raw.shape[:-1], n_heads, -1),
-            write=lambda raw, old, new: new.flatten(-2),
-        )
+    def cut(raw: Tensor) -> Tensor:
+        return raw.unflatten(-1, (tap.n_groups, -1))[..., tap.start : tap.stop]
 
-    def _head_out(self, n_heads: int) -> Access:
-        z_point = self._tap("attention_projection", at="input")
-        projection = self.root.get_submodule(z_point.module)
-        if input_width(projection) is None:
-            raise _UnreadableError(f"the weights of {z_point.module!r} cannot be read as a dense matrix")
-        norm, norm_point = self.attention_norm()
-        needs = (z_point,) if norm_point is None else (z_point, norm_point)
+    def write(raw: Tensor, old: Tensor, new: Tensor) -> Tensor:
+        written = raw.clone()
+        part = cut(written)
+        part.copy_(new.reshape(part.shape))
+        return written
 
-        def read(raw: Tensor, seen: Seen) -> Tensor:
-            shares = head_shares(seen[z_point], projection_matrix(projection), n_heads)
-            if norm is None or norm_point is None:
-                return shares
-            return norm.linear(shares, norm.scale(seen[norm_point]).unsqueeze(-2))
-
-        return Access(
-            self._tap("attention"),
-            read=read,
-            write=lambda raw, old, new: raw + (new - old).sum(dim=-2),
-            needs=needs,
-        )
-
-    def attention_norm(self) -> tuple[NormParts | None, Tap | None]:
-        """The norm after the attention's projection and the point where its input is seen."""
-        if not self.map.attention_norm_after:
-            return None, None
-        point = self._tap("attention_norm_after", at="input")
-        if (norm := read_norm(self.root.get_submodule(point.module))) is None:
-            raise _UnreadableError(f"the norm {point.module!r} follows no known form")
-        return norm, point
-
-    def _mlp_out(self) -> Access:
-        point = self._tap("mlp")
-        if not self.map.mlp_returns_stream:
-            return direct(point)
-        if not self.map.attention:
-            return _difference(point, before=self.entry)
-        if not self.map.attention_returns_stream:
-            raise UsageError(
-                "an MLP that returns the stream beside an attention that does not",
-                expected="both, or neither",
-                todo="correct 'mlp_returns_stream' in the component map",
-            )
-        return _difference(point, before=self._tap("attention"))
+    return Access(point, read=lambda raw, seen: cut(raw).flatten(-2).unflatten(-1, (tap.n_heads, -1)), write=write)
 
 
 def head_shares(joined: Tensor, matrix: Tensor, n_heads: int) -> Tensor:
@@ -178,22 +124,51 @@ def head_shares(joined: Tensor, matrix: Tensor, n_heads: int) -> Tensor:
     return shares.movedim(0, 1).view(*joined.shape[:-1], n_heads, -1)
 
 
+def attention_pattern(point: Tap, n_heads: int) -> Access:
+    """The softmax's result as [batch n_heads pos pos], also where batch and heads were joined or grouped."""
+
+    def read(raw: Tensor, seen: Seen) -> Tensor:
+        return raw.reshape(-1, n_heads, *raw.shape[-2:])
+
+    return Access(point, read=read, write=lambda raw, old, new: new.reshape(raw.shape))
+
+
+def narrow(site: LayerComponent, value: Tensor) -> Tensor:
+    """One head or neuron of a whole site's value, as a view; the value itself when the site is whole."""
+    if site.head is not None:
+        value = value.select(_head_axis(site, value), site.head)
+    return value if site.neuron is None else value.select(-1, site.neuron)
+
+
+def widen(site: LayerComponent, whole: Tensor, new: Tensor) -> Tensor:
+    """The whole value with one head or neuron replaced."""
+    if site.head is None and site.neuron is None:
+        return new
+    written = whole.clone()
+    narrow(site, written).copy_(new)
+    return written
+
+
 def block_path(component_map: ComponentMap, layer: int) -> str:
     """Path of a block."""
     return f"{component_map.blocks}.{layer}"
 
 
-def direct(point: Tap) -> Access:
-    """The tensor at a point as it stands."""
-    return Access(point, read=lambda raw, seen: raw, write=lambda raw, old, new: new)
+def find_part(root: nn.Module, path: str) -> nn.Module | None:
+    """The submodule at a path, or None."""
+    try:
+        return root.get_submodule(path)
+    except AttributeError:
+        return None
 
 
-def _difference(point: Tap, *, before: Tap) -> Access:
-    return Access(point, read=lambda raw, seen: raw - seen[before], write=_add_change, needs=(before,))
+def scaled(value: Tensor, factor: float) -> Tensor:
+    """`value * factor`, `value` itself when the factor is one."""
+    return value if factor == 1.0 else value * factor
 
 
-def _sum(point: Tap, *, before: Tap) -> Access:
-    return Access(point, read=lambda raw, seen: raw + seen[before], write=_add_change, needs=(before,))
+def _head_axis(site: LayerComponent, value: Tensor) -> int:
+    return 1 if site.kind.endswith("pattern") else value.ndim - 2
 
 
 def _add_change(raw: Tensor, old: Tensor, new: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """One forward pass with plain hooks: read at sites, write at sites, stop at the last site needed.
 
-1. group the wanted sites and edits by point (input or output of one module) and hang one hook on each point
+1. group the wanted sites and edits by point (input, output or softmax of one module) and hang one hook on each point
 2. at a point: for each of its sites in order, read; if it is edited, write the new value; if it is wanted, keep it
 3. when nothing is left to read and no output was asked for, leave the forward by a private exception
 4. take every hook away again, whatever happened
@@ -8,19 +8,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mechscope.core import BadDataError, LayerComponent
 from mechscope.models.batch import Batch
 from mechscope.models.component_map import Tap
-from mechscope.models.edits import Edit, apply_edit
-from mechscope.models.points import Access
+from mechscope.models.edits import Edit
+from mechscope.models.hooks import hang_hooks
+from mechscope.models.points import Access, narrow
+from mechscope.models.writing import write_edits
 
-__all__ = ["Outcome", "Plan", "run_forward"]
+__all__ = ["Outcome", "Plan", "Run", "run_forward"]
 
 
 class _Stop(BaseException):
@@ -32,19 +36,21 @@ class Plan:
     """What to do in one forward.
 
     Args:
-        accesses: how to reach each site named below (and possibly more).
-        reads: sites to keep.
-        edits: what to write, by site.
+        accesses: how to reach each whole site named below (and possibly more).
+        reads: sites to keep; a head or neuron keeps only its part.
+        edits: what to write, by whole site.
         wants_output: run to the end and keep the module's output.
         copies: clone what is kept, since the network may overwrite it.
+        keeps_graph: keep values as they stand in the graph, for gradients.
         keeps_failures: report a site that cannot be read and go on, instead of raising.
     """
 
     accesses: Mapping[LayerComponent, Access]
     reads: Sequence[LayerComponent] = ()
-    edits: Mapping[LayerComponent, Edit] = field(default_factory=dict)
+    edits: Mapping[LayerComponent, Sequence[Edit]] = field(default_factory=dict)
     wants_output: bool = False
     copies: bool = False
+    keeps_graph: bool = False
     keeps_failures: bool = False
 
 
@@ -66,37 +72,33 @@ def run_forward(module: nn.Module, inputs: Mapping[str, Any], batch: Batch, plan
 
     The input named "" goes in by position. Raises BadDataError when a site's module is never called, or twice.
     """
-    run = _Run(plan, batch)
+    run = Run(plan, batch)
     output = None
-    handles = []
     try:
-        for point in run.points:
-            handles.append(_hang(module.get_submodule(point.module), point, run))
-        keywords = {name: value for name, value in inputs.items() if name}
-        output = module(inputs[""], **keywords) if "" in inputs else module(**keywords)
+        with ExitStack() as hooks:
+            hang_hooks(module, run, hooks)
+            keywords = {name: value for name, value in inputs.items() if name}
+            output = module(inputs[""], **keywords) if "" in inputs else module(**keywords)
     except _Stop as stop:
         if stop.args[0] is not run:
             raise
-    finally:
-        for handle in handles:
-            handle.remove()
     run.require_complete()
     return Outcome(run.values, output, run.overwritten(), run.failures)
 
 
-class _Run:
-    """The state of one forward."""
+class Run:
+    """The state of one forward. `points` says where to hang hooks; each calls `visit` with what it finds there."""
 
     def __init__(self, plan: Plan, batch: Batch) -> None:
         self.plan = plan
         self.batch = batch
-        self.values: dict[LayerComponent, Tensor] = {}
-        self.versions: dict[LayerComponent, int] = {}
-        self.seen: dict[Tap, Tensor] = {}
-        self.visited: set[Tap] = set()
+        self.decoder_batch = _decoder_batch(batch)
         self.points: dict[Tap, list[LayerComponent]] = {}
         self.recorded: set[Tap] = set()
-        wanted = {*plan.reads, *plan.edits}
+        self.parts: dict[LayerComponent, list[LayerComponent]] = {}
+        for read in plan.reads:
+            self.parts.setdefault(read.base, []).append(read)
+        wanted = {*self.parts, *plan.edits}
         for site in plan.accesses:
             if site in wanted:
                 access = plan.accesses[site]
@@ -104,9 +106,12 @@ class _Run:
                 self.recorded.update(access.needs)
         for point in self.recorded:
             self.points.setdefault(point, [])
-        self.reads = frozenset(plan.reads)
-        self.n_left = len(self.reads)
+        self.values: dict[LayerComponent, Tensor] = {}
+        self.versions: dict[LayerComponent, int] = {}
+        self.seen: dict[Tap, Tensor] = {}
+        self.visited: set[Tap] = set()
         self.failures: dict[LayerComponent, str] = {}
+        self.n_left = len(self.parts)
 
     def visit(self, point: Tap, found: Any) -> Any:
         """The tensor to leave at `point` in place of the one found there."""
@@ -135,16 +140,24 @@ class _Run:
         if late := [need for need in access.needs if need not in self.seen]:
             raise _not_called(late[0], before=access.point)
         value = access.read(raw, self.seen)
-        if edit := self.plan.edits.get(site):
-            new = apply_edit(edit, value, self.batch)
-            raw = access.write(raw, value, new)
-            value = new
-        if site in self.reads:
-            kept = value.detach()
-            self.values[site] = kept.clone() if self.plan.copies else kept
-            self.versions[site] = self.values[site]._version
+        if edits := self.plan.edits.get(site):
+            new = write_edits(edits, value, self.decoder_batch if site.stack is None else self.batch)
+            if new is not value:
+                raw = access.write(raw, value, new)
+                value = new
+        if parts := self.parts.get(site):
+            for part in parts:
+                self._keep(part, narrow(part, value))
             self.n_left -= 1
         return raw
+
+    def _keep(self, site: LayerComponent, value: Tensor) -> None:
+        if not self.plan.keeps_graph:
+            value = value.detach()
+            # a part is copied out, so that it does not hold the whole in memory
+            value = value.clone() if self.plan.copies or site != site.base else value
+        self.values[site] = value
+        self.versions[site] = value._version
 
     def stop_if_done(self) -> None:
         """Leave the forward when nothing more is wanted of it."""
@@ -164,41 +177,16 @@ class _Run:
             self.failures |= {site: error.seen for site in sites if site not in self.failures}
 
     def overwritten(self) -> list[LayerComponent]:
+        """The kept sites whose tensors changed since they were read."""
         return [site for site, value in self.values.items() if value._version != self.versions[site]]
 
 
-def _hang(module: nn.Module, point: Tap, run: _Run) -> Any:
-    if point.at == "input":
-        return module.register_forward_pre_hook(_input_hook(point, run), with_kwargs=True)
-    return module.register_forward_hook(_output_hook(point, run))
-
-
-def _input_hook(point: Tap, run: _Run) -> Callable[..., Any]:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        del module
-        name = "" if args else next((key for key, value in kwargs.items() if isinstance(value, Tensor)), "")
-        raw = kwargs[name] if name else args[0] if args else None
-        new = run.visit(point, raw)
-        run.stop_if_done()
-        if new is raw:
-            return None
-        return (args, {**kwargs, name: new}) if name else ((new, *args[1:]), kwargs)
-
-    return hook
-
-
-def _output_hook(point: Tap, run: _Run) -> Callable[..., Any]:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        del module, args
-        is_tuple = isinstance(output, tuple)
-        raw = output[0] if is_tuple and output else output
-        new = run.visit(point, raw)
-        run.stop_if_done()
-        if new is raw:
-            return None
-        return (new, *output[1:]) if is_tuple else new
-
-    return hook
+def _decoder_batch(batch: Batch) -> Batch:
+    """The tokens that the stack with the logits reads: an encoder-decoder's are not those of `input_ids`."""
+    if (ids := batch.extra.get("decoder_input_ids")) is None:
+        return batch
+    mask = batch.extra.get("decoder_attention_mask")
+    return Batch(ids, torch.ones_like(ids) if mask is None else mask)
 
 
 def _not_a_tensor(point: Tap, found: Any) -> BadDataError:
@@ -210,8 +198,9 @@ def _not_a_tensor(point: Tap, found: Any) -> BadDataError:
 
 
 def _called_twice(point: Tap) -> BadDataError:
+    what = "a softmax is called twice" if point.at == "softmax" else f"module {point.module!r} is called twice"
     return BadDataError(
-        f"module {point.module!r} is called twice in one forward",
+        f"{what} in one forward" + (f" inside {point.module!r}" if point.at == "softmax" else ""),
         expected="one call, so that its sites mean one thing",
         todo="point the component map at modules that are not shared between layers",
     )
@@ -219,8 +208,9 @@ def _called_twice(point: Tap) -> BadDataError:
 
 def _not_called(point: Tap, before: Tap | None = None) -> BadDataError:
     when = f" before {before.module!r} was done" if before else ""
+    what = f"no softmax was called inside {point.module!r}"
     return BadDataError(
-        f"module {point.module!r} was not called in the forward pass{when}",
+        what if point.at == "softmax" else f"module {point.module!r} was not called in the forward pass{when}",
         expected="a module that every forward runs through, in the order of the map",
         todo="correct the component map, or leave the sites that it serves",
     )

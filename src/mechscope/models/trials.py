@@ -19,6 +19,7 @@ __all__ = [
     "keeps_outputs_with_positions",
     "pad_batch",
     "padding_errors",
+    "path_shape",
     "probe_batch",
     "unfaithful_sites",
 ]
@@ -26,20 +27,36 @@ __all__ = [
 N_ROWS = 2
 ROW_LENGTH = 5
 N_PADDED = 3
+N_DECODED = 4
 SEED = 20231
 SAME_OUTPUTS = 1e-3
 
 
 def probe_batch(network: Network) -> Batch:
-    """Two unpadded rows of seeded random tokens (and extra ids)."""
+    """Two unpadded rows of seeded random tokens (and extra ids, decoder tokens, or values in place of tokens)."""
     generator = torch.Generator().manual_seed(SEED)
-    length = min(ROW_LENGTH, network.component_map.max_positions or ROW_LENGTH)
+    component_map = network.component_map
+    length = min(ROW_LENGTH, component_map.max_positions or ROW_LENGTH)
     ids = torch.randint(network.n_ids, (N_ROWS, length), generator=generator)
     extra = {
-        name: torch.randint(limit, (N_ROWS,), generator=generator)
-        for name, limit in network.component_map.extra_ids.items()
+        name: torch.randint(limit, (N_ROWS,), generator=generator) for name, limit in component_map.extra_ids.items()
     }
+    if component_map.encoder is not None:
+        extra["decoder_input_ids"] = torch.randint(network.n_ids, (N_ROWS, N_DECODED), generator=generator)
+    if component_map.value_inputs:
+        ids = torch.zeros((N_ROWS, 1), dtype=torch.int64)
+        extra |= {
+            name: torch.randn((N_ROWS, *shape), generator=generator)
+            for name, shape in component_map.value_inputs.items()
+        }
     return Batch(ids, torch.ones_like(ids), extra)
+
+
+@torch.no_grad()
+def path_shape(network: Network, site: LayerComponent) -> tuple[int, ...]:
+    """The shape behind batch and positions of a site that is named by a module's path. One short forward."""
+    outcome, _ = network.run(probe_batch(network), [site.base])
+    return tuple(outcome.values[site.base].shape[2:])
 
 
 def pad_batch(batch: Batch, *, left: bool) -> Batch:
@@ -77,10 +94,15 @@ def padding_errors(
     real = slice(N_PADDED, None) if left else slice(None, batch.input_ids.shape[1])
     width = padded.input_ids.shape[1]
     pairs = {site: (outcome.values[site], values[site]) for site in sites} | {LOGITS: (padded_logits, logits)}
-    return {
-        site: relative_error(seen[:, real] if seen.shape != told.shape and seen.shape[1] == width else seen, told)
-        for site, (seen, told) in pairs.items()
-    }
+    return {site: relative_error(_real_part(seen, told, real, width), told) for site, (seen, told) in pairs.items()}
+
+
+def _real_part(seen: Tensor, told: Tensor, real: slice, width: int) -> Tensor:
+    """The real positions of a padded value, along every axis that has the padded width where `told` has it not."""
+    for axis in range(1, seen.ndim):
+        if seen.ndim == told.ndim and seen.shape[axis] == width != told.shape[axis]:
+            seen = seen[(slice(None),) * axis + (real,)]
+    return seen
 
 
 @torch.no_grad()
@@ -94,7 +116,7 @@ def unfaithful_sites(
 
 
 def _is_faithful(network: Network, batch: Batch, sites: Sequence[LayerComponent], logits: Tensor) -> bool:
-    edits = {site: Edit(site, lambda value, batch: value) for site in sites}
+    edits = {site: [Edit(site, lambda value, batch: value)] for site in sites}
     try:
         _, again = network.run(batch, (), edits, wants_output=True)
     except RuntimeError:  # a value that cannot be written back is what is looked for here
@@ -110,7 +132,7 @@ def dead_sites(network: Network, batch: Batch, values: Values, logits: Tensor) -
 
 def _gradient_sizes(network: Network, batch: Batch, values: Values) -> Mapping[LayerComponent, float]:
     shifts = {site: torch.zeros_like(value, requires_grad=True) for site, value in values.items()}
-    edits = {site: Edit(site, _shift_by(shift)) for site, shift in shifts.items()}
+    edits = {site: [Edit(site, _shift_by(shift))] for site, shift in shifts.items()}
     with torch.enable_grad():
         _, logits = network.run(batch, (), edits, wants_output=True)
         if logits is None or not logits.requires_grad:
@@ -130,5 +152,5 @@ def _shift_by(shift: Tensor) -> Callable[[Tensor, Batch], Tensor]:
 @torch.no_grad()
 def _moves(network: Network, batch: Batch, site: LayerComponent, logits: Tensor) -> bool:
     edit = Edit(site, lambda value, batch: value * torch.linspace(0.5, 2.0, value.shape[-1], device=value.device) + 0.5)
-    _, moved = network.run(batch, (), {site: edit}, wants_output=True)
+    _, moved = network.run(batch, (), {site: [edit]}, wants_output=True)
     return moved is not None and not torch.equal(moved, logits)

@@ -1,17 +1,20 @@
 """The check at open: what a component map claims is measured, site by site.
 
-Two short rows of seeded random tokens go through the network five times: bare, once read at every site, once
-left-padded, once with everything that was read written back, once with gradients. From these:
+Two short rows of seeded random tokens go through the network a few times: bare, read at every site, padded, with
+everything that was read written back, with gradients; once more each with eager attention for the patterns. From these:
 
     heads     sum of head_out + bias = attn_out                                refuses head_out, z
               (where the attention returns the stream: + the stream through the norm = resid_mid)
     neurons   mlp_post through the projection (and norm) = mlp_out             refuses mlp_post
     middle    resid_mid = what the MLP's norm reads                            refuses resid_mid
-    stream    resid_pre + attn_out + mlp_out = resid_post                      refuses attn_out, mlp_out, head_out
+    stream    resid_pre + attn_out (+ cross_attn_out) + mlp_out = resid_post   refuses attn_out, mlp_out, head_out
               (where the MLP's norm is known, each half by itself)
     chain     resid_post = the next block's resid_pre                          refuses resid_post
     norm      final_norm(last resid_post) = final_norm                         refuses final_norm
     output    scale and cap of unembedding(final_norm or pooled) = logits      refuses final_norm or pooled
+    apart     q, k, v and mlp_pre act on their own head or neuron only         refuses the site
+    weights   the rows of a pattern sum to one                                 refuses pattern
+    mix       pattern times v = z                                              refuses pattern, v
     padding   padded = unpadded, at every site                                 refuses the site
     null      writing back what was read changes no bit of the logits          refuses the site
     live      an edit moves the logits (by gradient, else by a trial)          refuses the site
@@ -21,19 +24,18 @@ An error is max |seen - told| / max |told|. A site that fails any row is refused
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mechscope.core import BadDataError, LayerComponent, Spec, digest_of
+from mechscope.core import BadDataError, LayerComponent
 from mechscope.models.batch import Batch
+from mechscope.models.checks import Check, CheckResult, Verification, measured_row, plain_row
 from mechscope.models.identities import Values, measure_identities, misshapen, probe_accesses
-from mechscope.models.network import LOGITS, Habits, Network
+from mechscope.models.isolation import measure_isolation
+from mechscope.models.network import LOGITS, Network
+from mechscope.models.pattern_checks import PatternReading, is_pattern, measure_patterns, read_patterns
 from mechscope.models.running import Outcome
 from mechscope.models.trials import (
     dead_sites,
@@ -43,77 +45,17 @@ from mechscope.models.trials import (
     unfaithful_sites,
 )
 
-__all__ = ["Check", "CheckResult", "Verification", "verified", "verify"]
+__all__ = ["verify"]
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 MIN_POSITIONS = 2
 EMBED = LayerComponent(kind="embed")
 
 
-class Check(Spec):
-    """One row: an identity measured for one site. `error` is None where there is no number, or it is not finite."""
-
-    name: str
-    site: str
-    error: float | None
-    tolerance: float | None
-    passed: bool
-    note: str = ""
-
-
-class Verification(Spec):
-    """What was measured when a model was opened. `was_run` is False when the caller asked for no checks."""
-
-    was_run: bool
-    checks: tuple[Check, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def failed(self) -> dict[str, str]:
-        """Why each refused site is refused."""
-        reasons: dict[str, str] = {}
-        for check in self.checks:
-            if not check.passed:
-                reasons.setdefault(check.site, _reason(check))
-        return reasons
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """A verification, with the shapes and habits measured on the way."""
-
-    verification: Verification
-    shapes: dict[LayerComponent, tuple[int, ...]]
-    habits: Habits
-
-
-_KNOWN: dict[str, CheckResult] = {}
-
-
-def verified(
-    network: Network, *, config: Mapping[str, Any] | None, weights_digest: str | None, should_check: bool
-) -> CheckResult:
-    """`verify`, remembered in this process where a config and a digest are given.
-
-    Remembered by class, config, weights, map, dtype and device type: errors are measured on the weights, so a model
-    of the same config with other weights is another model.
-    """
-    parameter = next(network.module.parameters())
-    facts = [type(network.module).__qualname__, network.component_map.digest, should_check, parameter.dtype]
-    key = None
-    if config is not None and weights_digest is not None:
-        key = digest_of([*map(str, (*facts, parameter.device.type)), _plain(config), weights_digest])
-    result = _KNOWN.get(key) if key else None
-    if result is None:
-        result = verify(network, should_check=should_check)
-        if key:
-            _KNOWN[key] = result
-    network.habits = result.habits
-    return result
-
-
 def verify(network: Network, *, should_check: bool) -> CheckResult:
-    """Measure a network; `should_check=False` only reads shapes and habits (two forwards of two short rows).
+    """Measure a network; `should_check=False` only reads shapes and habits (two or three forwards of two short rows).
+
+    Sets the network's habits to what was measured.
 
     Raises:
         BadDataError: the first block is given no tensor, so that there is no stream to speak of.
@@ -137,10 +79,14 @@ def verify(network: Network, *, should_check: bool) -> CheckResult:
         )
     unread |= misshapen(outcome.values)
     values = {site: value for site, value in outcome.values.items() if site in network.accesses and site not in unread}
-    shapes = {site: _trailing(value, batch) for site, value in {**values, LOGITS: logits}.items()}
-    rows = [_row("reached", site, reason) for site, reason in {**network.refused, **unread}.items()]
+    patterns = read_patterns(network, batch)
+    shapes = {site: _trailing(site, value, values) for site, value in {**values, LOGITS: logits}.items()}
+    if patterns is not None:
+        unread |= patterns.failures
+        shapes |= {site: tuple(value.shape[1:2]) for site, value in patterns.values.items() if is_pattern(site)}
+    rows = [plain_row("reached", site, reason) for site, reason in {**network.refused, **unread}.items()]
     if should_check:
-        rows += _Checks(network, batch, outcome.values, values, logits, notes).rows()
+        rows += _Checks(network, batch, outcome.values, values, logits, patterns, notes).rows()
     verification = Verification(was_run=should_check, checks=tuple(rows), notes=tuple(notes))
     return CheckResult(verification, shapes, network.habits)
 
@@ -148,20 +94,29 @@ def verify(network: Network, *, should_check: bool) -> CheckResult:
 @torch.no_grad()
 def _read_all(network: Network, batch: Batch) -> tuple[Outcome, Tensor]:
     accesses = {**network.accesses, **probe_accesses(network)}
-    outcome, logits = network.run(batch, [*accesses], wants_output=True, accesses=accesses, keeps_failures=True)
+    sites = [site for site in accesses if not is_pattern(site)]
+    outcome, logits = network.run(batch, sites, wants_output=True, accesses=accesses, keeps_failures=True)
     assert logits is not None
     return outcome, logits
 
 
 class _Checks:
     def __init__(
-        self, network: Network, batch: Batch, read: Values, values: Values, logits: Tensor, notes: list[str]
+        self,
+        network: Network,
+        batch: Batch,
+        read: Values,
+        values: Values,
+        logits: Tensor,
+        patterns: PatternReading | None,
+        notes: list[str],
     ) -> None:
         self.network = network
         self.batch = batch
         self.read = {site: value for site, value in read.items() if site in values or site not in network.accesses}
         self.values = values
         self.logits = logits
+        self.patterns = patterns
         self.notes = notes
         self.tolerance = TOLERANCES.get(logits.dtype, TOLERANCES[torch.float32])
 
@@ -171,58 +126,73 @@ class _Checks:
             for found in measure_identities(self.network, self.read, self.logits)
             for site in found.sites
         ]
-        failed = {row.site for row in rows if not row.passed}
-        self.values = {site: value for site, value in self.values.items() if str(site) not in failed}
-        return rows + self._padding() + self._edits()
+        if self.patterns is not None:
+            rows += [
+                self._measured(found.name, site, found.error, found.note)
+                for found in measure_patterns(self.patterns)
+                for site in found.sites
+            ]
+        self.values = self._standing(self.values, rows)
+        rows += [
+            self._measured(found.name, site, found.error, found.note)
+            for found in measure_isolation(self.network, self.batch, self.values)
+            for site in found.sites
+        ]
+        self.values = self._standing(self.values, rows)
+        rows += [*self._padding(self.values, self.logits), *self._edits(self.values, self.logits)]
+        if self.patterns is not None:
+            patterns = {site: value for site, value in self.patterns.values.items() if is_pattern(site)}
+            if patterns := self._standing(patterns, rows):
+                rows += self._edits(patterns, self.patterns.logits)
+                padded = self._padding(patterns, self.patterns.logits)
+                rows += [row for row in padded if row.site != str(LOGITS)]
+        return rows
 
-    def _padding(self) -> list[Check]:
+    def _standing(self, values: Values, rows: list[Check]) -> Values:
+        failed = {row.site for row in rows if not row.passed}
+        return {site: value for site, value in values.items() if str(site) not in failed}
+
+    def _padding(self, values: Values, logits: Tensor) -> list[Check]:
         if not self.network.signature.takes_mask:
-            self.notes.append("forward takes no attention_mask: padded batches are refused")
+            self._note("forward takes no attention_mask: padded batches are refused")
             return []
         if (self.network.component_map.max_positions or MIN_POSITIONS) < MIN_POSITIONS:
-            self.notes.append("too few positions to try padding")
+            self._note("too few positions to try padding")
             return []
-        errors = padding_errors(self.network, self.batch, self.values, self.logits, left=True)
+        allows_left = self.network.habits.allows_left_padding
+        errors = padding_errors(self.network, self.batch, values, logits, left=allows_left)
         worst = max(errors.values(), key=lambda error: error if error == error else float("inf"))
-        if not worst <= self.tolerance:
-            right = padding_errors(self.network, self.batch, self.values, self.logits, left=False)
+        if allows_left and not worst <= self.tolerance:
+            right = padding_errors(self.network, self.batch, values, logits, left=False)
             if all(error <= self.tolerance for error in right.values()):
                 self.network.habits = replace(self.network.habits, allows_left_padding=False)
-                self.notes.append(f"left padding moves values by {worst:.1e}: left-padded batches are refused")
+                self._note(f"left padding moves values by {worst:.1e}: left-padded batches are refused")
                 errors = right
         return [self._measured("padding", site, error) for site, error in errors.items()]
 
-    def _edits(self) -> list[Check]:
-        unfaithful = unfaithful_sites(self.network, self.batch, list(self.values), self.logits)
-        dead = dead_sites(self.network, self.batch, self.values, self.logits)
+    def _edits(self, values: Values, logits: Tensor) -> list[Check]:
+        unfaithful = unfaithful_sites(self.network, self.batch, list(values), logits)
+        dead = dead_sites(self.network, self.batch, values, logits)
         null_note, live_note = "writing back what was read changed the logits", "an edit does not move the logits"
         return [
-            *(_row("null", site, null_note if site in unfaithful else "") for site in self.values),
-            *(_row("live", site, live_note if site in dead else "") for site in self.values),
+            *(plain_row("null", site, null_note if site in unfaithful else "") for site in values),
+            *(plain_row("live", site, live_note if site in dead else "") for site in values),
         ]
 
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
     def _measured(self, name: str, site: LayerComponent, error: float, note: str = "") -> Check:
-        passed = error <= self.tolerance
-        finite = error if math.isfinite(error) else None
-        return Check(name=name, site=str(site), error=finite, tolerance=self.tolerance, passed=passed, note=note)
+        return measured_row(name, site, error, tolerance=self.tolerance, note=note)
 
 
-def _row(name: str, site: LayerComponent, fault: str) -> Check:
-    return Check(name=name, site=str(site), error=None, tolerance=None, passed=not fault, note=fault)
-
-
-def _reason(check: Check) -> str:
-    if check.tolerance is None:
-        return f"{check.name}: {check.note}"
-    measured = "is not a number" if check.error is None else f"is {check.error:.1e}"
-    note = f" ({check.note})" if check.note else ""
-    return f"{check.name}{note}: relative error {measured}, allowed {check.tolerance:.0e}"
-
-
-def _trailing(value: Tensor, batch: Batch) -> tuple[int, ...]:
-    has_positions = value.ndim > 2 and value.shape[1] == batch.input_ids.shape[1]
-    return tuple(value.shape[2 if has_positions else 1 :])
-
-
-def _plain(config: Mapping[str, Any]) -> str:
-    return json.dumps({**config, "_name_or_path": ""}, sort_keys=True, default=str)
+def _trailing(site: LayerComponent, value: Tensor, values: Values) -> tuple[int, ...]:
+    """The shape behind batch and positions, which are the leading axes of the stream."""
+    stream = values[LayerComponent(kind="embed", stack=site.stack)]
+    if site.kind == "pooled":
+        return tuple(value.shape[1:])
+    n_leading = stream.ndim - 1
+    if site.kind == "logits" and value.shape[:n_leading] != stream.shape[:n_leading]:
+        return tuple(value.shape[1:])
+    return tuple(value.shape[n_leading:])

@@ -10,10 +10,12 @@ from torch import nn
 
 from mechscope.core import read_mapping
 from mechscope.core.kinds import FAMILIES
-from mechscope.models.component_map import ComponentMap, Tap
+from mechscope.models.component_map import ComponentMap, HeadTap, Tap
 from mechscope.models.set_transformer import load_set_transformer
 
 __all__ = ["SetTransformerFamily"]
+
+INDUCED = "its attention runs in two steps, and the tokens look at inducing points instead of at each other"
 
 
 @FAMILIES.register("mechscope_set")
@@ -30,9 +32,12 @@ class SetTransformerFamily:
             blocks="blocks",
             embedding="token_embedding",
             n_heads=config["n_heads"],
+            query=HeadTap(module="attention.query", n_heads=config["n_heads"]),
+            absent=dict.fromkeys(("k", "v", "pattern"), INDUCED),
             attention="attention",
             attention_projection="attention.output",
             mlp="mlp",
+            mlp_pre=Tap(module="mlp.activation", at="input"),
             mlp_projection="mlp.down",
             mlp_norm="mlp_norm",
             final_norm="final_norm",

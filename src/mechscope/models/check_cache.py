@@ -1,0 +1,107 @@
+"""Checks remembered, in the process and on disk: the same architecture, sizes and versions are measured once.
+
+What a component map claims is a matter of the code and the sizes, not of the weights, so a result is kept by class,
+config, map, dtype, device type and the versions of torch and transformers. `mechscope model verify` measures anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from mechscope.core import LayerComponent, Spec, UserError, digest_of, read_mapping
+from mechscope.models.checks import CheckResult, Verification
+from mechscope.models.network import Habits, Network
+from mechscope.models.verification import verify
+from mechscope.store import write_json
+
+__all__ = ["FOLDER_VARIABLE", "verified"]
+
+FORMAT = 1  # counts up whenever a check changes
+FOLDER_VARIABLE = "MECHSCOPE_CACHE"
+
+_KNOWN: dict[str, CheckResult] = {}
+
+
+class _Stored(Spec):
+    """A result as it lies on disk."""
+
+    key: str
+    verification: Verification
+    shapes: tuple[tuple[LayerComponent, tuple[int, ...]], ...]
+    copies: bool
+    passes_positions: bool
+    allows_left_padding: bool
+
+
+def verified(
+    network: Network, *, config: Mapping[str, Any] | None, should_check: bool, may_recall: bool = True
+) -> CheckResult:
+    """`verify`, or what it gave before for the same architecture, sizes and versions. Sets the network's habits.
+
+    Nothing is recalled for a module without a config: it may be anything.
+    """
+    key = None if config is None or not should_check else _key(network, config)
+    result = _recall(key) if key and may_recall else None
+    if result is None:
+        result = verify(network, should_check=should_check)
+        if key:
+            _remember(key, result)
+    network.habits = result.habits
+    return result
+
+
+def _key(network: Network, config: Mapping[str, Any]) -> str:
+    parameter = next(network.module.parameters())
+    versions = (torch.__version__, transformers.__version__, FORMAT)
+    kind = f"{type(network.module).__module__}.{type(network.module).__qualname__}"
+    plain = json.dumps({**config, "_name_or_path": ""}, sort_keys=True, default=str)
+    facts = (kind, network.component_map.digest, parameter.dtype, parameter.device.type, *versions, plain)
+    return digest_of([str(fact) for fact in facts])
+
+
+def _folder() -> Path:
+    """Where results lie: $MECHSCOPE_CACHE, else the user's cache folder."""
+    if chosen := os.environ.get(FOLDER_VARIABLE):
+        return Path(chosen) / "checks"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mechscope" / "checks"
+
+
+def _recall(key: str) -> CheckResult | None:
+    if key in _KNOWN:
+        return _KNOWN[key]
+    try:
+        stored = _Stored.parse(read_mapping(_folder() / f"{key}.json"))
+    except (OSError, UserError):
+        return None  # absent or damaged: what is measured next takes its place
+    if stored.key != key:
+        return None
+    habits = Habits(stored.copies, stored.passes_positions, stored.allows_left_padding)
+    remembered = stored.verification.updated(remembered=True)
+    result = _KNOWN[key] = CheckResult(remembered, dict(stored.shapes), habits)
+    return result
+
+
+def _remember(key: str, result: CheckResult) -> None:
+    _KNOWN[key] = CheckResult(result.verification.updated(remembered=True), result.shapes, result.habits)
+    habits = result.habits
+    stored = _Stored(
+        key=key,
+        verification=result.verification,
+        shapes=tuple(result.shapes.items()),
+        copies=habits.copies,
+        passes_positions=habits.passes_positions,
+        allows_left_padding=habits.allows_left_padding,
+    )
+    try:
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f"{key}.json", stored.to_json())
+    except (OSError, UserError):
+        return  # a home that cannot be written: the check is measured again next time

@@ -7,7 +7,10 @@ from mechscope.core.sites import GLOBAL_KINDS, LAYER_KINDS
 
 
 def names(selector: str, n_layers: int = 4) -> list[str]:
-    return [str(site) for site in parse_sites(selector, n_layers)]
+    sites = parse_sites(
+        selector, n_layers, n_encoder_layers=2, heads=lambda kind: 3, n_neurons=300, paths=["self_attn.k_proj"]
+    )
+    return [str(site) for site in sites]
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,22 @@ def names(selector: str, n_layers: int = 4) -> list[str]:
         ("attentions_output[1]", ["attn_out:1"]),
         ("masked_mean", ["pooled"]),
         ("embed, resid_post:1, embed", ["embed", "resid_post:1"]),
+        ("k", [f"k:{layer}" for layer in range(4)]),
+        ("k:all", [f"k:{layer}" for layer in range(4)]),
+        ("k[2]", ["k:2"]),
+        ("k:-1", ["k:3"]),
+        ("k:1:3", ["k:1", "k:2"]),
+        ("k:0:4:2", ["k:0", "k:2"]),
+        ("k:::-1", ["k:3", "k:2", "k:1", "k:0"]),
+        ("z:1.h2", ["z:1.h2"]),
+        ("z:0-1.h0-1", ["z:0.h0", "z:0.h1", "z:1.h0", "z:1.h1"]),
+        ("z:1.h*", ["z:1.h0", "z:1.h1", "z:1.h2"]),
+        ("mlp_post:3.n187", ["mlp_post:3.n187"]),
+        ("attn.hook_q:2", ["q:2"]),
+        ("blocks.3.attn.hook_pattern", ["pattern:3"]),
+        ("attention_head:1.h0", ["head_out:1.h0"]),
+        ("self_attn.k_proj:0:2", ["self_attn.k_proj:0", "self_attn.k_proj:1"]),
+        ("encoder.resid_post:-1, encoder.embed", ["encoder.resid_post:1", "encoder.embed"]),
     ],
 )
 def test_every_spelling_becomes_the_typed_form(selector: str, expected: list[str]) -> None:
@@ -46,7 +65,26 @@ def test_a_misspelt_site_offers_the_nearest() -> None:
         parse_sites("embed,resid_pots:1", 4)
 
 
-@pytest.mark.parametrize("selector", ["resid_post", "resid_post:7", "resid_post:a", "resid_post:1-9", "", " , "])
+@pytest.mark.parametrize("selector", [
+    "resid_post:", "resid_post:7", "resid_post:a", "resid_post:1-9", "resid_post:-5", "", " , ",
+    "k:0:9", "k:2:2", "k:0:4:0", "z:1.h3", "z:1.n0", "resid_post:1.h0", "mlp_post:0.n300", "k[]",
+])  # fmt: skip
 def test_wrong_layers_are_refused(selector: str) -> None:
     with pytest.raises(UsageError):
-        parse_sites(selector, 4)
+        names(selector)
+
+
+def test_what_is_counted_from_the_end_needs_a_count() -> None:
+    with pytest.raises(UsageError, match="heads counted from the end"):
+        parse_sites("z:1.h-1", 4)
+    assert [str(site) for site in parse_sites("z:1.h7", 4)] == ["z:1.h7"]
+
+
+def test_the_typed_form_takes_the_founding_names() -> None:
+    assert LayerComponent(kind="residual", layer=10) == LayerComponent(kind="resid_post", layer=10)
+    assert LayerComponent(kind="mlp_neuron", layer=1, neuron=3).base == LayerComponent(kind="mlp_post", layer=1)
+
+
+def test_a_model_without_an_encoder_says_so() -> None:
+    with pytest.raises(NotFoundError, match="without an encoder"):
+        parse_sites("encoder.resid_post:0", 4)

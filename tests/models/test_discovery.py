@@ -13,6 +13,8 @@ from transformers import (
     FalconForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    HeliumConfig,
+    HeliumForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     OPTConfig,
@@ -53,7 +55,8 @@ def test_the_structure_gives_what_the_families_files_say(name: str, bare: Callab
     assert isinstance(module, PreTrainedModel)
     written = Model.open(module).component_map
     found = discover_map(module, module.config.to_dict())
-    assert found == written.updated(parallel_blocks=True, mlp_norm=None)
+    fused = {} if name == "llama" else {"query": None, "key": None, "value": None}
+    assert found == written.updated(parallel_blocks=True, mlp_norm=None, **fused)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +77,8 @@ def test_the_structure_gives_what_the_families_files_say(name: str, bare: Callab
 def test_other_families_open_with_what_holds(build: Callable[[], nn.Module], refused: set[str]) -> None:
     torch.manual_seed(0)
     module = perturbed(build())
-    model = Model.open(module)
-    assert any("by their structure" in note for note in model.notes)
+    assert isinstance(module, PreTrainedModel)
+    model = Model.open(module, component_map=discover_map(module, module.config.to_dict()))
     failed = {site.partition(":")[0] for site in model.verification.failed}
     assert refused <= failed
     kinds = {site.kind for site in model.sites()}
@@ -94,7 +97,8 @@ def test_a_family_that_counts_positions_otherwise_is_left_to_do_so() -> None:
     torch.manual_seed(0)
     sizes = {**SIZES, "pad_token_id": 1, "intermediate_size": 48, "max_position_embeddings": 32}
     module = perturbed(RobertaForMaskedLM(RobertaConfig(**sizes)))
-    model = Model.open(module)
+    assert isinstance(module, PreTrainedModel)
+    model = Model.open(module, component_map=discover_map(module, module.config.to_dict()))
     assert any("other positions" in note for note in model.notes)
     batch = Batch.from_rows([[3, 4, 5], [6, 7, 8]])
     with torch.no_grad():
@@ -102,6 +106,15 @@ def test_a_family_that_counts_positions_otherwise_is_left_to_do_so() -> None:
     kinds = {site.kind for site in model.sites()}
     assert {"resid_pre", "resid_post"} <= kinds
     assert not {"attn_out", "mlp_out"} & kinds
+
+
+def test_a_family_without_a_file_says_that_its_parts_were_found() -> None:
+    torch.manual_seed(0)
+    config = HeliumConfig(**MORE, head_dim=8)
+    model = Model.open(perturbed(HeliumForCausalLM(config)))
+    assert any("by their structure" in note for note in model.notes)
+    assert model.verification.failed == {}
+    assert {"q", "k", "v", "z", "pattern", "head_out", "attn_out", "mlp_pre"} <= {site.kind for site in model.sites()}
 
 
 def test_a_model_without_blocks_is_refused(bare: Callable[[str], nn.Module]) -> None:

@@ -11,9 +11,10 @@ from transformers import BertConfig, BertForMaskedLM
 
 from mechscope.core import LayerComponent, NotFoundError, UsageError
 from mechscope.core.kinds import FAMILIES
-from mechscope.models import Batch, ComponentMap, Model, Verification
+from mechscope.models import Batch, ComponentMap, Model, Tap, Verification, check_cache
+from mechscope.models.check_cache import verified
+from mechscope.models.checks import CheckResult
 from mechscope.models.network import Network
-from mechscope.models.verification import CheckResult, verified
 
 Bare = Callable[[str], nn.Module]
 
@@ -30,7 +31,8 @@ def failed_kinds(model: Model) -> set[str]:
 def test_rows_say_what_was_measured(bare: Bare) -> None:
     verification = Model.open(bare("gpt2")).verification
     names = {check.name for check in verification.checks}
-    assert names == {"heads", "neurons", "middle", "stream", "chain", "norm", "output", "padding", "null", "live"}
+    identities = {"heads", "neurons", "middle", "stream", "chain", "norm", "output", "apart", "weights", "mix"}
+    assert names == identities | {"padding", "null", "live"}
     measured = [check for check in verification.checks if check.tolerance is not None]
     assert all(check.error is not None and check.error <= 1e-5 == check.tolerance for check in measured)
     assert Verification.parse(verification.to_json()) == verification
@@ -176,33 +178,60 @@ def test_without_checks_only_unreachable_sites_are_refused(bare: Bare) -> None:
     assert model.verification.failed == {}
 
 
-def test_a_second_model_is_measured_unless_config_and_weights_are_the_same(bare: Bare) -> None:
+def test_a_check_is_remembered_by_architecture_sizes_and_versions(
+    bare: Bare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(check_cache.FOLDER_VARIABLE, str(tmp_path))
     module = bare("llama")
     config = module.config.to_dict()  # type: ignore[union-attr,operator]
     network = Network(module, FAMILIES.get("llama")().component_map(config))
-
-    def result(weights: str | None, **changes: Any) -> CheckResult:
-        return verified(network, config={**config, **changes}, weights_digest=weights, should_check=True)
-
-    first = result("one")
     calls: list[nn.Module] = []
     handle = module.register_forward_pre_hook(lambda module, args: calls.append(module))
-    assert result("one") is first
-    assert not calls
-    assert result("one", rms_norm_eps=0.1) is not first
-    assert result("two") is not first
-    assert result(None) is not result(None)
-    assert calls
+
+    def n_calls(*, forgets: bool = False, may_recall: bool = True, **changes: Any) -> tuple[int, CheckResult]:
+        calls.clear()
+        if forgets:
+            check_cache._KNOWN.clear()
+        result = verified(network, config={**config, **changes}, should_check=True, may_recall=may_recall)
+        return len(calls), result
+
+    n_first, first = n_calls(forgets=True)
+    n_recalled, recalled = n_calls(forgets=True)
+    assert n_first > n_recalled == n_calls()[0] == 0
+    assert recalled.verification == first.verification.updated(remembered=True)
+    assert (recalled.shapes, recalled.habits) == (first.shapes, first.habits)
+    assert n_calls(may_recall=False)[0] == n_first
+    assert n_calls(rms_norm_eps=0.1)[0] == n_first
+    for path in tmp_path.glob("checks/*.json"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert n_calls(forgets=True)[0] == n_first, "a damaged file is measured over"
     handle.remove()
 
 
-def test_other_weights_in_the_same_config_are_measured_for_themselves(bare: Bare, tmp_path: Path) -> None:
-    module = bare("gpt2")
-    module.save_pretrained(tmp_path / "one")  # type: ignore[operator]
-    with torch.no_grad():
-        module.get_parameter("transformer.h.0.attn.c_attn.weight").mul_(1.3)
-    module.save_pretrained(tmp_path / "two")  # type: ignore[operator]
-    one, two, again = (Model.open(tmp_path / name) for name in ("one", "two", "one"))
-    assert two.weights_digest != one.weights_digest
-    assert two.verification != one.verification
-    assert again.verification is one.verification
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    bare: Bare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(check_cache.FOLDER_VARIABLE, str(tmp_path / "file"))
+    check_cache._KNOWN.clear()
+    assert Model.open(bare("gpt2")).verification.failed == {}
+
+
+def test_a_map_that_is_wrong_about_heads_is_caught(bare: Bare) -> None:
+    """Each changes only where queries, keys, values or MLP inputs are looked for."""
+    written = Model.open(bare("gpt2")).component_map
+    assert written.query is not None
+    assert written.key is not None
+    assert written.value is not None
+    swapped = {"query": written.key, "key": written.query}
+    assert failed_kinds(wrong(bare("gpt2"), **swapped)) == {"q", "k"}
+    exchanged = {"key": written.value, "value": written.key}
+    assert "v" in failed_kinds(wrong(bare("gpt2"), **exchanged))
+    mixed = {"query": written.query.updated(start=4, stop=36)}
+    assert failed_kinds(wrong(bare("gpt2"), **mixed)) == {"q"}
+    grouped = Model.open(bare("llama")).component_map
+    assert grouped.key is not None
+    assert "k" in failed_kinds(wrong(bare("llama"), key=grouped.key.updated(n_heads=4)))
+    elsewhere = Tap(module="ln_2", at="output")
+    assert failed_kinds(wrong(bare("gpt2"), mlp_pre=elsewhere)) == {"mlp_pre"}
+    assert failed_kinds(wrong(bare("gpt2"), attention_core="mlp")) == {"pattern"}

@@ -3,6 +3,7 @@
     blocks            the longest list of modules of one class
     attention, MLP    the children of a block whose names or classes say so
     projections       the last linear map in each that ends at the width of the stream
+    q, k, v           linear maps in the attention that are called so; the activation module of the MLP likewise
     final norm        the norm beside the blocks
     embeddings, head  as transformers' own accessors give them
 
@@ -21,7 +22,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mechscope.core import UsageError
-from mechscope.models.component_map import ComponentMap
+from mechscope.models.component_map import ComponentMap, HeadTap, Tap
 from mechscope.models.projections import projection_matrix, read_norm
 
 __all__ = ["discover_map"]
@@ -29,7 +30,12 @@ __all__ = ["discover_map"]
 ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 MLP = re.compile(r"mlp|ffn|feed_?forward", re.IGNORECASE)
 NORM = re.compile(r"norm|ln", re.IGNORECASE)
+QUERY = re.compile(r"(^|\.)(q|q_proj|q_lin|query|wq|query_proj)$", re.IGNORECASE)
+KEY = re.compile(r"(^|\.)(k|k_proj|k_lin|key|wk|key_proj)$", re.IGNORECASE)
+VALUE = re.compile(r"(^|\.)(v|v_proj|v_lin|value|wv|value_proj)$", re.IGNORECASE)
+ACTIVATION = re.compile(r"(^|\.)(act|act_fn|activation|activation_fn|gelu\w*)$", re.IGNORECASE)
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
+KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", *HEADS)
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 
 
@@ -60,7 +66,11 @@ def discover_map(module: PreTrainedModel, config: Mapping[str, Any]) -> Componen
         n_heads=_number(config, HEADS),
         attention=attention,
         attention_projection=_projection(block, attention, width),
+        query=_heads(block, attention, QUERY, _number(config, HEADS)),
+        key=_heads(block, attention, KEY, _number(config, KEY_HEADS)),
+        value=_heads(block, attention, VALUE, _number(config, KEY_HEADS)),
         mlp=mlp,
+        mlp_pre=_activation_input(block, mlp),
         mlp_projection=_projection(block, mlp, width),
         final_norm=_final_norm(module, blocks),
         unembedding=None if head is None else names.get(head),
@@ -95,6 +105,25 @@ def _projection(block: nn.Module, sublayer: str | None, width: int) -> str | Non
         return None
     parts = block.get_submodule(sublayer).named_modules(prefix=sublayer)
     return next((name for name, part in reversed(list(parts)) if _ends_at(part, width)), None)
+
+
+def _heads(block: nn.Module, sublayer: str | None, wanted: re.Pattern[str], n_heads: int | None) -> HeadTap | None:
+    path = _named(block, sublayer, wanted)
+    return None if path is None or n_heads is None else HeadTap(module=path, n_heads=n_heads)
+
+
+def _activation_input(block: nn.Module, sublayer: str | None) -> Tap | None:
+    path = _named(block, sublayer, ACTIVATION)
+    return None if path is None else Tap(module=path, at="input")
+
+
+def _named(block: nn.Module, sublayer: str | None, wanted: re.Pattern[str]) -> str | None:
+    """The one module inside a sublayer that is called so."""
+    if sublayer is None:
+        return None
+    parts = block.get_submodule(sublayer).named_modules(prefix=sublayer)
+    found = [name for name, _ in parts if name != sublayer and wanted.search(name)]
+    return found[0] if len(found) == 1 else None
 
 
 def _ends_at(part: nn.Module, width: int) -> bool:

@@ -50,7 +50,7 @@ def measure_patterns(reading: PatternReading) -> Iterator[Measured]:
     for site, pattern in reading.values.items():
         if not is_pattern(site):
             continue
-        sums = pattern.float().sum(dim=-1)
+        sums = pattern.sum(dim=-1)
         yield Measured(
             "weights", (site,), relative_error(sums, torch.ones_like(sums)), "rows of the pattern sum to one"
         )

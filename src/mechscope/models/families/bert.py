@@ -1,4 +1,4 @@
-"""BERT with its masked-token head: a norm after each residual sum, so the stream is the normalised one."""
+"""BERT with its masked-token head."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mechscope.core.kinds import FAMILIES
+from mechscope.models.bert_layout import bert_map
 from mechscope.models.component_map import ComponentMap
 
 __all__ = ["Bert"]
@@ -17,20 +18,6 @@ class Bert:
 
     def component_map(self, config: Mapping[str, Any]) -> ComponentMap:
         """`final_norm` is the head's transform (dense, activation, norm): there is no other norm at the end."""
-        return ComponentMap(
-            kind="masked_lm",
-            blocks="bert.encoder.layer",
-            embedding="bert.embeddings.word_embeddings",
-            n_heads=config["num_attention_heads"],
-            attention="attention",
-            attention_projection="attention.output.dense",
-            attention_norm_after="attention.output.LayerNorm",
-            attention_returns_stream=True,
-            mlp="output",
-            mlp_projection="output.dense",
-            mlp_norm_after="output.LayerNorm",
-            mlp_returns_stream=True,
-            final_norm="cls.predictions.transform",
-            unembedding="cls.predictions.decoder",
-            max_positions=config["max_position_embeddings"],
+        return bert_map(
+            config, body="bert", final_norm="cls.predictions.transform", unembedding="cls.predictions.decoder"
         )

@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from mechscope.core import BadDataError, NotFoundError, UsageError
 from mechscope.models.loading import load_pretrained, load_tokenizer, quiet
+from mechscope.testing.zoo.others import OTHERS
 
 
 @pytest.fixture
@@ -80,11 +81,33 @@ def test_a_pickle_loads_only_when_it_holds_nothing_but_tensors(folder: Path) -> 
         load(folder)
 
 
-def test_architectures_without_a_language_head_are_refused(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["GPT2ForSequenceClassification"]}))
-    with pytest.raises(UsageError, match="'GPT2ForSequenceClassification'"):
+@pytest.mark.parametrize(
+    ("model_type", "architecture"),
+    [
+        ("gpt2", "GPT2ForSequenceClassification"),
+        ("gpt2", "GPT2ForConditionalGeneration"),
+        ("gemma3", "Gemma3ForConditionalGeneration"),  # its name ends as an encoder-decoder's, its config is none
+        ("electra", "ElectraForPreTraining"),
+    ],
+)
+def test_architectures_without_a_head_that_we_know_are_refused(
+    folder: Path, model_type: str, architecture: str
+) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type, "architectures": [architecture]}))
+    with pytest.raises(UsageError, match=f"{architecture!r}\nexpected: a language model"):
         load(folder)
+
+
+@pytest.mark.parametrize("name", ["roberta", "t5", "t5-gated", "vit", "mamba"])
+def test_a_saved_model_comes_back_with_every_weight(name: str, tmp_path: Path) -> None:
+    saved = OTHERS[name]()
+    with quiet():
+        saved.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    assert type(loaded) is type(saved)
+    assert loaded.state_dict().keys() == saved.state_dict().keys()
+    for key, value in saved.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key
 
 
 def test_a_folder_without_tokenizer_files_has_no_tokenizer(folder: Path) -> None:

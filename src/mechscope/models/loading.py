@@ -35,10 +35,13 @@ from mechscope.core.errors import nearest_name
 __all__ = ["load_pretrained", "load_tokenizer", "quiet"]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-LOADERS = (
-    (("ForCausalLM", "LMHeadModel"), AutoModelForCausalLM),
-    (("ForMaskedLM", "ForPreTraining"), AutoModelForMaskedLM),
+LOADERS = (  # how an architecture's name ends, what loads it, and the configs which that knows
+    (("ForCausalLM", "LMHeadModel"), AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING),
+    (("ForMaskedLM", "ForPreTraining"), AutoModelForMaskedLM, MODEL_FOR_MASKED_LM_MAPPING),
+    (("ForConditionalGeneration",), AutoModelForSeq2SeqLM, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING),
+    (("ForImageClassification",), AutoModelForImageClassification, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING),
 )
+DISCRIMINATORS = frozenset({"ElectraForPreTraining", "FunnelForPreTraining"})  # one number a token, no vocabulary
 
 
 def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[str] = ()) -> nn.Module:
@@ -56,11 +59,13 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
         offline = not Path(source).is_dir() and not _can_find_hub()
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
         architecture = next(iter(config.architectures or ()), "")
-        loader = next((loader for ends, loader in LOADERS if architecture.endswith(ends)), None)
+        fits = (loader for ends, loader, configs in LOADERS if architecture.endswith(ends) and type(config) in configs)
+        loader = None if architecture in DISCRIMINATORS else next(fits, None)
         if loader is None:
             raise UsageError(
                 f"{source} holds the architecture {architecture or 'none at all'!r}",
-                expected="a causal or masked language model (…ForCausalLM, …LMHeadModel, …ForMaskedLM)",
+                expected="a language model (…ForCausalLM, …LMHeadModel, …ForMaskedLM), an encoder-decoder of text "
+                "(…ForConditionalGeneration) or a classifier of images (…ForImageClassification)",
                 todo="open the module in Python and pass it with a map: Model.open(module, component_map=...)",
             )
         module, report = loader.from_pretrained(

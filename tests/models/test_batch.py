@@ -8,6 +8,8 @@ import torch
 from mechscope.core import BadDataError, UsageError
 from mechscope.models import Batch
 
+DECODED = torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1]])
+
 
 def test_rows_are_padded_on_the_side_asked_for_and_positions_count_real_tokens() -> None:
     left = Batch.from_rows([[5, 6, 7], [8]], pad_id=9, side="left")
@@ -30,6 +32,17 @@ def test_rows_are_padded_on_the_side_asked_for_and_positions_count_real_tokens()
         ({"attention_mask": torch.tensor([[1, 1, 1], [0, 0, 0]])}, "row 1 has no real token"),
         ({"extra": {"weapon_ids": torch.zeros(3)}}, "weapon_ids has shape (3,)"),
         ({"targets": torch.tensor([[1.0], [float("nan")]])}, "targets has NaN"),
+        ({"extra": {"decoder_input_ids": torch.zeros(2, 4)}}, "decoder_input_ids torch.float32"),
+        ({"extra": {"decoder_input_ids": torch.zeros(2, dtype=torch.int64)}}, "decoder_input_ids (2,)"),
+        ({"extra": {"decoder_attention_mask": torch.ones(2, 4, dtype=torch.int64)}}, "without decoder_input_ids"),
+        (
+            {"extra": {"decoder_input_ids": DECODED, "decoder_attention_mask": DECODED[:, :3]}},
+            "decoder_attention_mask (2, 3)",
+        ),
+        (
+            {"extra": {"decoder_input_ids": DECODED, "decoder_attention_mask": DECODED}},
+            "decoder's row 0 has no real token",
+        ),
     ],
 )
 def test_a_batch_that_contradicts_itself_is_refused(changes: dict[str, Any], seen: str) -> None:
@@ -57,3 +70,33 @@ def test_moving_takes_everything_along() -> None:
     assert {
         t.device.type for t in (moved.input_ids, moved.attention_mask, moved.targets, moved.extra["weapon_ids"])
     } == {"meta"}
+
+
+def test_the_decoders_side_of_a_batch() -> None:
+    ids, labels = torch.ones(2, 3, dtype=torch.int64), torch.zeros(2, 4)
+    batch = Batch(ids, ids, {"decoder_input_ids": DECODED, "labels": labels})
+    assert torch.equal(batch.decoder.input_ids, DECODED)
+    assert torch.equal(batch.decoder.attention_mask, torch.ones_like(DECODED))
+    assert batch.decoder.extra.keys() == {"labels"}
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]])
+    padded = Batch(ids, ids, {"decoder_input_ids": DECODED, "decoder_attention_mask": mask}).decoder
+    assert torch.equal(padded.attention_mask, mask)
+    assert padded.position_ids.tolist() == [[0, 0, 0, 1], [0, 1, 2, 2]]
+    with pytest.raises(UsageError, match="without tokens for the decoder"):
+        _ = padded.decoder
+
+
+def test_rows_of_values_have_placeholders_for_tokens() -> None:
+    images = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    batch = Batch.from_values({"pixel_values": images})
+    assert batch.n_rows == 2
+    assert batch.input_ids.tolist() == [[0], [0]]
+    assert batch.attention_mask.tolist() == [[1], [1]]
+    assert batch.extra["pixel_values"] is images
+    with pytest.raises(BadDataError, match="NaN or infinite"):
+        Batch.from_values({"pixel_values": images / 0})
+    with pytest.raises(BadDataError, match=r"more has shape \(1,\)"):
+        Batch.from_values({"pixel_values": images, "more": torch.zeros(1)})
+    for empty in ({}, {"pixel_values": images[:0]}, {"pixel_values": torch.tensor(1.0)}):
+        with pytest.raises(UsageError, match="no rows"):
+            Batch.from_values(empty)

@@ -1,0 +1,99 @@
+"""What lies between the last stream and the unembedding, as a linear map at a given scale.
+
+norm      y = g * centred(x) / s(x) + b     LayerNorm or RMSNorm, also one without weights (g = 1, b = 0)
+matrix    y = x M + b                       a plain linear map (OPT-350M)
+nothing   y = x
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mechscope.core import UsageError
+from mechscope.models.lens.places import Places
+from mechscope.models.projections import NormParts, projection_bias, projection_matrix, read_norm
+
+__all__ = ["FinalMap", "LinearParts", "PulledBack", "pull_back", "read_final_map"]
+
+FORM_TOLERANCE = 1e-4
+SMALL = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class LinearParts:
+    """`x matrix + bias`."""
+
+    matrix: Float[Tensor, "d_in d_out"]
+    bias: Float[Tensor, "d_out"] | float
+
+
+FinalMap = NormParts | LinearParts
+
+
+@dataclass(frozen=True, eq=False)
+class PulledBack:
+    """A direction behind the map, seen from the stream before it, in float64.
+
+    Attributes:
+        seen: what a part of the stream at each token is multiplied with [m d_model].
+        bias: what the map's bias adds in that direction [n]; None without a map.
+        scale: what the norm divides by at each token [m]; None without a norm.
+    """
+
+    seen: Float[Tensor, "m d_model"]
+    bias: Float[Tensor, "n"] | None
+    scale: Float[Tensor, "m"] | None
+
+
+def pull_back(
+    parts: FinalMap | None,
+    stream: Float[Tensor, "m d_model"],
+    direction: Float[Tensor, "n d_out"],
+    places: Places,
+) -> PulledBack:
+    """The directions [n d_out] seen from `stream`, the norm's scale held at its value there."""
+    seen, stream = places.spread(direction), stream.double()
+    if parts is None:
+        return PulledBack(seen, None, None)
+    bias = (direction * parts.bias).sum(dim=1)
+    if isinstance(parts, LinearParts):
+        return PulledBack(seen @ parts.matrix.double().T, bias, None)
+    scale = parts.scale(stream)
+    # the centring is a symmetric projection, so it may as well act on the direction
+    return PulledBack(parts.centre(seen * parts.weight.double()) / scale, bias, scale[:, 0])
+
+
+@torch.no_grad()
+def read_final_map(module: nn.Module, *, like: Float[Tensor, "d_model"]) -> FinalMap | None:
+    """The module's form, or None when it is none of those known. `like` gives width, dtype and device."""
+    if (norm := read_norm(module)) is not None:
+        return norm
+    try:
+        return LinearParts(projection_matrix(module).detach(), projection_bias(module))
+    except UsageError:
+        return None if [*module.parameters()] else _weightless_norm(module, like)
+
+
+def _weightless_norm(module: nn.Module, like: Tensor) -> NormParts | None:
+    """A norm without weights (OLMo's); its epsilon is measured where it counts, on a small input."""
+    probe = torch.linspace(-1.0, 2.0, len(like), device=like.device).square().to(like.dtype)
+    ones = torch.ones_like(probe)
+    for is_centred in (True, False):
+        parts = NormParts(ones, 0.0, is_centred, 0.0)
+        small = parts.centre(probe * SMALL).double()
+        scale = small.square().sum() / (small * module(probe * SMALL)).sum()
+        epsilon = float((scale.square() - small.square().mean()).clamp(min=0.0))
+        parts = NormParts(ones, 0.0, is_centred, epsilon)
+        if all(_agrees(module, parts, probe * size) for size in (1.0, SMALL)):
+            return parts
+    return None
+
+
+def _agrees(module: nn.Module, parts: NormParts, x: Tensor) -> bool:
+    seen, told = module(x).float(), parts.linear(x, parts.scale(x)).float()
+    tolerance = FORM_TOLERANCE if x.dtype in {torch.float32, torch.float64} else 1e-2
+    return bool((told - seen).abs().max() <= tolerance * seen.abs().max().clamp(min=1e-12))

@@ -1,0 +1,83 @@
+"""The clean runs: every base row once without edits, keeping what the variants will start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mechscope.core import LayerComponent
+from mechscope.models.batch import Batch
+from mechscope.models.inputs import output_logits
+from mechscope.models.network import Network
+from mechscope.models.running import Plan, run_forward
+from mechscope.models.sweeps.base_rows import BaseRow, written_side
+from mechscope.models.sweeps.past import RecordedPast
+
+__all__ = ["CleanRow", "CleanRuns", "arguments", "run_clean"]
+
+
+@dataclass(frozen=True, eq=False)
+class CleanRow:
+    """What is kept of one row: the stream that enters the blocks [1 pos d_model], its past, its logits [pos d_vocab].
+
+    `past` is None where it is not reused.
+    """
+
+    row: BaseRow
+    inputs: dict[int, Tensor]
+    past: RecordedPast | None
+    logits: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class CleanRuns:
+    """The rows, and the values at sites in the shape of the whole batch (zero in padded places)."""
+
+    rows: list[CleanRow]
+    frames: dict[LayerComponent, Tensor]
+
+
+def run_clean(
+    network: Network,
+    batch: Batch,
+    rows: Sequence[BaseRow],
+    *,
+    layers: Sequence[int],
+    sites: Sequence[LayerComponent],
+    reuses_past: bool,
+    wants_logits: bool,
+) -> CleanRuns:
+    """Run every row once. `layers` are those at whose input variants join, `sites` those edited or read."""
+    entries = {layer: LayerComponent(kind="resid_pre", layer=layer) for layer in layers}
+    reads = list(dict.fromkeys([*entries.values(), *sites]))
+    to_end = wants_logits or reuses_past
+    plan = Plan(network.ways_to(reads), reads, wants_output=to_end, copies=network.habits.copies)
+    side, frames, found = written_side(batch), dict[LayerComponent, Tensor](), []
+    for row in rows:
+        past = RecordedPast(network.n_layers) if reuses_past else None
+        outcome = run_forward(network.module, arguments(network, row.batch, past), row.batch, plan)
+        for site in sites:
+            value = outcome.values[site]
+            if site not in frames:
+                frames[site] = row.frame_like(site, value, side)
+            row.put(site, frames[site], value[0], 0)
+        inputs = {layer: outcome.values[site] for layer, site in entries.items()}
+        is_whole = past is not None and past.is_complete(row.n_tokens)
+        logits = output_logits(outcome.output)[0] if wants_logits else None
+        found.append(CleanRow(row, inputs, past if is_whole else None, logits))
+    return CleanRuns(found, frames)
+
+
+def arguments(network: Network, batch: Batch, past: Any = None, start: int = 0) -> dict[str, Any]:
+    """What `forward` is given for positions `start` on of one row, its past behind a cache."""
+    found = network.signature.arguments(batch, with_positions=network.habits.passes_positions)
+    if past is None:
+        return found
+    key = "input_ids" if "input_ids" in found else ""
+    found |= {key: found[key][:, start:], "past_key_values": past, "use_cache": True}
+    if "position_ids" in found:
+        found["position_ids"] = found["position_ids"][:, start:]
+    return found

@@ -1,0 +1,83 @@
+"""The check of a sweep: some of its variants run again in full, through the same door as any other run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mechscope.core import BadDataError, LayerComponent
+from mechscope.models.batch import Batch
+from mechscope.models.network import Network
+from mechscope.models.sweeps.base_rows import written_side
+from mechscope.models.sweeps.variants import Variant
+from mechscope.models.verification import TOLERANCES
+
+__all__ = ["check_variant", "draw_variants", "relative_error"]
+
+
+def draw_variants(n_variants: int, n_checks: int, seed: int) -> list[int]:
+    """Which variants are run again: distinct, drawn with the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(n_variants, generator=generator)[:n_checks].tolist()
+
+
+def check_variant(
+    network: Network,
+    batch: Batch,
+    variant: Variant,
+    *,
+    columns: Tensor,
+    logits: Tensor | None,
+    values: Mapping[LayerComponent, Tensor],
+    tolerance: float | None,
+) -> float:
+    """Run one variant in full and compare.
+
+    Args:
+        network: what was swept.
+        batch: the whole batch, as it was given.
+        variant: the edits.
+        columns: the column whose logits the sweep gave, by row.
+        logits: those logits [batch d_vocab]; None when there are none.
+        values: what the sweep read, by site [batch ...].
+        tolerance: the largest relative error allowed; None for what the check at open allows.
+
+    Returns the largest relative error. Raises BadDataError when it is not within the tolerance.
+    """
+    outcome, full = network.run(batch, list(values), variant.edits, wants_output=logits is not None)
+    errors = {str(site): relative_error(value, outcome.values[site], site, batch) for site, value in values.items()}
+    if logits is not None and full is not None:
+        wanted = full if full.ndim == 2 else full[torch.arange(len(full), device=full.device), columns]
+        errors["logits"] = _relative(logits, wanted)
+    worst = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else float("inf"))
+    dtype = next(iter(network.module.parameters())).dtype
+    tolerance = TOLERANCES.get(dtype, TOLERANCES[torch.float32]) if tolerance is None else tolerance
+    if not errors[worst] <= tolerance:
+        raise BadDataError(
+            f"variant {variant.index} of the sweep differs at {worst} from its full run by {errors[worst]:.1e} "
+            f"(allowed {tolerance:.0e})",
+            expected="edits that give the same values each time and treat rows apart, and a model whose blocks pass on "
+            "nothing but the stream and causal keys and values",
+            todo="try SweepSettings(reuses_past=False), or run the edits one by one with model.logits",
+        )
+    return errors[worst]
+
+
+def relative_error(found: Tensor, full: Tensor, site: LayerComponent, batch: Batch) -> float:
+    """max |found - full| / max |full| over real positions."""
+    real = written_side(batch).attention_mask.bool().to(full.device)
+    if site.kind.endswith("pattern") and full.shape[-1] == real.shape[1]:
+        shown = (real.unsqueeze(-1) & real.unsqueeze(-2)).unsqueeze(1)
+        shown = shown if full.ndim == 4 else shown.squeeze(1)
+    elif full.ndim > 1 and full.shape[1] == real.shape[1]:
+        shown = real.reshape(*real.shape, *[1] * (full.ndim - 2))
+    else:
+        return _relative(found, full)
+    return _relative(found.where(shown, 0.0), full.where(shown, 0.0))
+
+
+def _relative(found: Tensor, full: Tensor) -> float:
+    error = (found.double() - full.double()).abs().max() / full.double().abs().max().clamp(min=1e-300)
+    return float(error)

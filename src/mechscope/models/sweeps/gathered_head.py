@@ -1,0 +1,76 @@
+"""The output head, run once for many rows: what enters it is gathered, and the last forward carries all of it.
+
+The head's weights are mostly the largest of a network. Reading them once instead of once a forward, for the one
+position that is wanted, is a good part of what a sweep saves. What lies behind the unembedding (scale, cap) is the
+network's own and runs on everything that was gathered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mechscope.core import BadDataError
+from mechscope.models.inputs import output_logits
+from mechscope.models.sweeps.growing import StopForward
+
+__all__ = ["GatheredHead"]
+
+
+class GatheredHead:
+    """Collects, forward by forward, one vector a row, and gives all logits at the end.
+
+    Args:
+        unembedding: the module whose input is gathered; None where a network names none, or where there is nothing to
+            gain. Every forward then runs its own head.
+    """
+
+    def __init__(self, unembedding: nn.Module | None) -> None:
+        self.unembedding = unembedding
+        self.entering: list[Tensor] = []
+        self.logits: list[Tensor] = []
+        self.place = 0
+        self.is_last = False
+        self.stop = StopForward()
+
+    def hang(self, stack: ExitStack, place: int) -> None:
+        """Hang the hook on the unembedding; `place` is the position that is wanted in the forward to come."""
+        self.place = place
+        if self.unembedding is not None:
+            stack.callback(self.unembedding.register_forward_pre_hook(self._gather).remove)
+
+    def keep_output(self, output: Any) -> None:
+        """Keep the logits of a forward that came to its end."""
+        logits = output_logits(output)
+        if self.entering and self.is_last:
+            self.logits.append(logits.flatten(0, -2))
+        else:
+            self.logits.append(_at(logits, self.place))
+
+    def take(self, n_rows: int) -> Sequence[Tensor]:
+        """The logits [d_vocab] of all rows since the last call, in the order in which they ran."""
+        found = torch.cat(self.logits)
+        if len(found) != n_rows:
+            raise BadDataError(
+                f"{len(found)} rows of logits for {n_rows} rows",
+                expected="an output head that works on each vector by itself",
+                todo="leave 'unembedding' out of the component map, so that heads run row by row",
+            )
+        self.entering, self.logits = [], []
+        return found.unbind()
+
+    def _gather(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
+        self.entering.append(_at(args[0], self.place).clone())
+        if not self.is_last:
+            raise self.stop
+        joined = torch.cat(self.entering)
+        return (joined.unsqueeze(1) if args[0].ndim > 2 else joined, *args[1:])
+
+
+def _at(value: Tensor, place: int) -> Tensor:
+    """One vector a row: the value itself where it has no positions."""
+    return value[:, place] if value.ndim > 2 else value

@@ -1,0 +1,92 @@
+"""What each variant asks for: where in the network its first edit lies, and from which position of each row on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mechscope.core import LayerComponent, UsageError
+from mechscope.models.batch import Batch
+from mechscope.models.edits import Edit, edits_by_site
+from mechscope.models.network import LOGITS, Network
+from mechscope.models.sweeps.base_rows import BaseRow
+
+__all__ = ["Variant", "read_variants"]
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One set of edits.
+
+    Args:
+        index: its place in the caller's sequence.
+        edits: by whole site.
+        layer: the block at whose input its rows begin.
+        order: the place of its first site in the forward pass, so that rows of one site can stand together.
+        starts: for each base row, the first position that is edited; None where no position of that row is.
+    """
+
+    index: int
+    edits: dict[LayerComponent, list[Edit]]
+    layer: int
+    order: int
+    starts: tuple[int | None, ...]
+
+
+def read_variants(
+    network: Network, batch: Batch, variants: Sequence[Sequence[Edit]], rows: Sequence[BaseRow], *, reuses_past: bool
+) -> list[Variant]:
+    """The variants, held against the network. Raises UsageError for edits that a sweep cannot make."""
+    if not variants:
+        raise UsageError("a sweep of no variant", expected="at least one set of edits", todo="pass some edits")
+    order = {site: place for place, site in enumerate(network.accesses)}
+    starts = _Starts(batch, rows, reuses_past)
+    return [_read(index, edits, network, order, starts) for index, edits in enumerate(variants)]
+
+
+def _read(
+    index: int, edits: Sequence[Edit], network: Network, order: dict[LayerComponent, int], starts: _Starts
+) -> Variant:
+    if not edits:
+        raise _unsweepable(f"variant {index} has no edit", "at least one edit a variant", "leave it out")
+    if any(edit.site == LOGITS for edit in edits):
+        raise _unsweepable(f"variant {index} edits the logits", "sites inside the network", "edit the result")
+    if any(edit.site.stack is not None for edit in edits):
+        raise _unsweepable(
+            f"variant {index} edits the encoder", "sites of the decoder", "run such edits one by one with model.logits"
+        )
+    by_site = edits_by_site(edits)
+    layers = [
+        network.n_layers - 1 if site.layer is None and site.kind != "embed" else site.layer or 0 for site in by_site
+    ]
+    by_row = zip(*(starts.of(edit) for edit in edits), strict=True)
+    return Variant(
+        index,
+        by_site,
+        min(layers),
+        min(order.get(site, len(order)) for site in by_site),
+        tuple(min((start for start in found if start is not None), default=None) for found in by_row),
+    )
+
+
+class _Starts:
+    """First edited positions by row; computed once for each `Positions` object."""
+
+    def __init__(self, batch: Batch, rows: Sequence[BaseRow], reuses_past: bool) -> None:
+        self.batch = batch
+        self.rows = rows
+        self.reuses_past = reuses_past
+        self.known: dict[int, list[int | None]] = {}
+
+    def of(self, edit: Edit) -> list[int | None]:
+        if edit.at is None or not self.reuses_past:
+            return [0] * len(self.rows)
+        if id(edit.at) not in self.known:
+            mask = edit.at.mask(self.batch)
+            edited = [mask[row.index, row.columns].nonzero().flatten() for row in self.rows]
+            self.known[id(edit.at)] = [int(places[0]) if len(places) else None for places in edited]
+        return self.known[id(edit.at)]
+
+
+def _unsweepable(seen: str, expected: str, todo: str) -> UsageError:
+    return UsageError(seen, expected=expected, todo=todo)

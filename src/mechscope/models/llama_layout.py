@@ -32,6 +32,9 @@ def llama_map(config: Mapping[str, Any], **differences: Any) -> ComponentMap:
         "n_heads": n_heads,
         "attention": "self_attn",
         "attention_projection": "self_attn.o_proj",
+        **separate_heads(
+            "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", n_heads=n_heads, n_kv_heads=n_kv_heads
+        ),
         "mlp": "mlp",
         "mlp_pre": Tap(module="mlp.act_fn", at="input"),
         "mlp_projection": "mlp.down_proj",
@@ -40,7 +43,4 @@ def llama_map(config: Mapping[str, Any], **differences: Any) -> ComponentMap:
         "unembedding": "lm_head",
         "max_positions": config["max_position_embeddings"],
     }
-    heads = separate_heads(
-        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", n_heads=n_heads, n_kv_heads=n_kv_heads
-    )
-    return ComponentMap(**(layout | heads | differences))
+    return ComponentMap(**(layout | differences))

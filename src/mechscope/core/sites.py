@@ -231,10 +231,10 @@ def _numbers(text: str, count: int | None, *, what: str, whole: str) -> list[int
     if text in {"*", "all"}:
         return list(range(_known(count, what, whole)))
     if (match := _SLICE.fullmatch(text)) and match[3] != "0":
-        start, stop, step = (int(part) if part else None for part in match.groups(default=""))
+        first, end, stride = (int(part) if part else None for part in match.groups(default=""))
         n_known = _known(count, what, whole)
-        found = list(range(n_known))[start:stop:step]
-        if found and all(-n_known <= bound <= n_known for bound in (start, stop) if bound is not None):
+        found = list(range(n_known))[first:end:stride]
+        if found and all(-n_known <= bound <= n_known for bound in (first, end) if bound is not None):
             return found
         raise UsageError(
             f"{what}s {text!r} in site {whole!r}, where there are {n_known}",

@@ -4,6 +4,8 @@ from mechscope.models.batch import Batch, Capture
 from mechscope.models.checks import Check, Verification
 from mechscope.models.component_map import ComponentMap, HeadTap, Tap
 from mechscope.models.edits import Edit
+from mechscope.models.generation import Generation, Sampling
+from mechscope.models.gradients import Gradients
 from mechscope.models.model import Model
 from mechscope.models.opening import shipped_models
 
@@ -13,8 +15,11 @@ __all__ = [
     "Check",
     "ComponentMap",
     "Edit",
+    "Generation",
+    "Gradients",
     "HeadTap",
     "Model",
+    "Sampling",
     "Tap",
     "Verification",
     "shipped_models",

@@ -31,6 +31,7 @@ class Batch:
             with, if they are padded, `decoder_attention_mask`; they are passed as they stand, nothing is shifted.
             `labels` ([batch pos], [batch pos2] or [batch]) is kept for the loss and never passed on.
         targets: the complete sets as multi-hot rows, for set models.
+        n_before: how many real tokens of each row came before these, [batch]; a step of a generation has them.
 
     Raises:
         BadDataError: shapes that do not agree, ids that are not int64, a mask with other values than 0 and 1,
@@ -42,6 +43,7 @@ class Batch:
     attention_mask: Tensor
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     targets: Float[Tensor, "batch d_vocab"] | None = None
+    n_before: Int[Tensor, "batch"] | None = None
 
     def __post_init__(self) -> None:
         _require_tokens(self.input_ids, self.attention_mask)
@@ -96,7 +98,8 @@ class Batch:
     @property
     def position_ids(self) -> Int[Tensor, "batch pos"]:
         """The place of each real token among the real tokens of its row, from 0; padding repeats its neighbour's."""
-        return (self.attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        places = (self.attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        return places if self.n_before is None else places + self.n_before[:, None]
 
     @property
     def decoder(self) -> Batch:

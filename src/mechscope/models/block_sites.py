@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
@@ -91,7 +92,7 @@ class BlockSites:
         """Add an attention's sites; gives back the stream after it (None where nothing says it)."""
         attention = self._field(f"{prefix}attention")
         for kind, field in (("q", "query"), ("k", "key"), ("v", "value")):
-            self._try(found, f"{prefix}{kind}", lambda field=field: self._heads_of(f"{prefix}{field}"))
+            self._try(found, f"{prefix}{kind}", partial(self._heads_of, f"{prefix}{field}"))
         self._try(found, f"{prefix}pattern", lambda: self._pattern(prefix))
         self._try(found, f"{prefix}z", lambda: self._z(prefix))
         self._try(found, f"{prefix}head_out", lambda: self._head_out(prefix))

@@ -17,10 +17,13 @@ from mechscope.models.batch import Batch, Capture
 from mechscope.models.check_cache import verified
 from mechscope.models.component_map import ComponentMap, ModelKind
 from mechscope.models.edits import Edit, edits_by_site
+from mechscope.models.generation import Generation, Sampling, generate
+from mechscope.models.gradients import Gradients, Metric, measure_gradients
 from mechscope.models.losses import model_loss
 from mechscope.models.network import LOGITS, Network
 from mechscope.models.opening import Opened, open_source
 from mechscope.models.outputs import output_directions, token_strings
+from mechscope.models.texts import tokenize_texts
 from mechscope.models.trials import path_shape
 from mechscope.models.weights import digest_weights, require_finite_weights
 
@@ -182,6 +185,73 @@ class Model:
         Raises as `capture` does.
         """
         return self._run(batch, [], edits, wants_output=True)[0][LOGITS]
+
+    def gradients(
+        self,
+        batch: Batch,
+        sites: Sequence[LayerComponent],
+        metric: Metric,
+        *,
+        reads: Sequence[LayerComponent] = (),
+        edits: Sequence[Edit] = (),
+    ) -> Gradients:
+        """The gradient of a metric at sites, after the edits, where there are any. One forward and one backward pass.
+
+        Args:
+            metric: takes a `Capture` with the logits (and the values at `reads`) in the graph, returns a tensor; its
+                sum is differentiated. Parameters get no gradient, whether they require one or not.
+
+        Raises as `capture` does; UsageError for a metric that has no gradient.
+
+        Example: `model.gradients(batch, sites, lambda capture: capture.logits[:, -1, 5] - capture.logits[:, -1, 7])`
+        """
+        by_site = self._required((*sites, *reads), edits)
+        return measure_gradients(self._network, batch, sites, metric, reads=reads, edits=by_site)
+
+    def generate(
+        self,
+        batch: Batch,
+        *,
+        max_new_tokens: int,
+        edits: Sequence[Edit] = (),
+        sites: Sequence[LayerComponent] = (),
+        sampling: Sampling | None = None,
+        stops_at: Sequence[int] | None = None,
+    ) -> Generation:
+        """Continue prompts token by token, with edits and captures in every step; greedy unless `sampling` is given.
+
+        Without edits the tokens are those of the bare module's `generate`. Keys and values are cached, so an edit of
+        scope "prompt" acts on what follows through them. Positions of edits (`at`) are found on the whole sequence so
+        far: `from_right(0)` is the newest token of each step.
+
+        Args:
+            batch: prompts that end together (left-padded, or of one length).
+            max_new_tokens: at least 1; a batch ends earlier when every row has ended.
+            stops_at: tokens that end a row; None for those of the model's generation config, () for none.
+
+        Raises:
+            UsageError: a model that does not generate, right-padded prompts, more tokens than the model has
+                positions, patterns or logits among `sites`, and as `capture` does.
+        """
+        return generate(
+            self._network,
+            batch,
+            max_new_tokens=max_new_tokens,
+            edits=self._required(sites, edits),
+            sites=sites,
+            sampling=sampling,
+            stops_at=stops_at,
+        )
+
+    def tokenize(
+        self, texts: Sequence[str], *, side: Literal["left", "right"] = "left", pad_id: int | None = None
+    ) -> Batch:
+        """A batch of texts through the model's own tokenizer, padded on the given side.
+
+        Raises:
+            UsageError: no tokenizer; a text without a token; texts of different lengths, no pad token and no `pad_id`.
+        """
+        return tokenize_texts(self.tokenizer, texts, name=self.name, side=side, pad_id=pad_id)
 
     def loss(self, batch: Batch, logits: Tensor) -> Float[Tensor, "n"]:
         """The loss in nats, unreduced, float32.

@@ -89,6 +89,7 @@ class Network:
         wants_output: bool = False,
         accesses: Mapping[LayerComponent, Access] | None = None,
         keeps_graph: bool = False,
+        differentiates: Sequence[LayerComponent] = (),
         keeps_failures: bool = False,
     ) -> tuple[Outcome, Tensor | None]:
         """One forward: what was read, and the logits when they were wanted. The batch may be anywhere.
@@ -98,17 +99,19 @@ class Network:
         self.require_fit(batch)
         batch = batch.to(self.device)
         inner = {site: edit for site, edit in (edits or {}).items() if site != LOGITS}
+        touched = [*reads, *inner, *differentiates]
         plan = Plan(
-            self.ways_to([*reads, *inner]) if accesses is None else accesses,
+            self.ways_to(touched) if accesses is None else accesses,
             reads,
             inner,
             wants_output=wants_output,
             copies=self.habits.copies,
             keeps_graph=keeps_graph,
+            differentiates=differentiates,
             keeps_failures=keeps_failures,
         )
         arguments = self.signature.arguments(batch, with_positions=self.habits.passes_positions)
-        with eager_attention(self.module) if needs_eager([*reads, *inner]) else nullcontext():
+        with eager_attention(self.module) if needs_eager(touched) else nullcontext():
             outcome = run_forward(self.module, arguments, batch, plan)
         logits = output_logits(outcome.output) if wants_output else None
         if logits is not None and edits and LOGITS in edits:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from mechscope.core import LayerComponent
@@ -103,15 +104,18 @@ def head_slice(point: Tap, tap: HeadTap) -> Access:
     """The heads' queries, keys or values in a projection's output: [... n_heads d_head]."""
 
     def cut(raw: Tensor) -> Tensor:
-        return raw.unflatten(-1, (tap.n_groups, -1))[..., tap.start : tap.stop]
+        return raw.view(*raw.shape[:-1], tap.n_groups, -1)[..., tap.start : tap.stop]
+
+    def read(raw: Tensor, seen: Seen) -> Tensor:
+        return cut(raw.contiguous()).reshape(*raw.shape[:-1], tap.n_heads, -1)
 
     def write(raw: Tensor, old: Tensor, new: Tensor) -> Tensor:
-        written = raw.clone()
+        written = raw.clone(memory_format=torch.contiguous_format)
         part = cut(written)
         part.copy_(new.reshape(part.shape))
         return written
 
-    return Access(point, read=lambda raw, seen: cut(raw).flatten(-2).unflatten(-1, (tap.n_heads, -1)), write=write)
+    return Access(point, read=read, write=write)
 
 
 def head_shares(joined: Tensor, matrix: Tensor, n_heads: int) -> Tensor:

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from mechscope.core import BadDataError, LayerComponent
-from mechscope.models.batch import Batch
+from mechscope.models.batch import DECODER_IDS, Batch
 from mechscope.models.component_map import Tap
 from mechscope.models.edits import Edit
 from mechscope.models.hooks import hang_hooks
-from mechscope.models.points import Access, narrow
+from mechscope.models.points import Access, narrow, widen
 from mechscope.models.writing import write_edits
 
 __all__ = ["Outcome", "Plan", "Run", "run_forward"]
@@ -42,6 +42,7 @@ class Plan:
         wants_output: run to the end and keep the module's output.
         copies: clone what is kept, since the network may overwrite it.
         keeps_graph: keep values as they stand in the graph, for gradients.
+        differentiates: sites where a leaf of zeros is added after the edits, so that gradients can be taken there.
         keeps_failures: report a site that cannot be read and go on, instead of raising.
     """
 
@@ -51,6 +52,7 @@ class Plan:
     wants_output: bool = False
     copies: bool = False
     keeps_graph: bool = False
+    differentiates: Sequence[LayerComponent] = ()
     keeps_failures: bool = False
 
 
@@ -62,6 +64,7 @@ class Outcome:
     """
 
     values: dict[LayerComponent, Tensor]
+    leaves: dict[LayerComponent, Tensor]
     output: Any
     overwritten: list[LayerComponent]
     failures: dict[LayerComponent, str]
@@ -83,7 +86,7 @@ def run_forward(module: nn.Module, inputs: Mapping[str, Any], batch: Batch, plan
         if stop.args[0] is not run:
             raise
     run.require_complete()
-    return Outcome(run.values, output, run.overwritten(), run.failures)
+    return Outcome(run.values, run.leaves, output, run.overwritten(), run.failures)
 
 
 class Run:
@@ -92,13 +95,17 @@ class Run:
     def __init__(self, plan: Plan, batch: Batch) -> None:
         self.plan = plan
         self.batch = batch
-        self.decoder_batch = _decoder_batch(batch)
+        self.decoder_batch = batch.decoder if DECODER_IDS in batch.extra else batch
         self.points: dict[Tap, list[LayerComponent]] = {}
         self.recorded: set[Tap] = set()
         self.parts: dict[LayerComponent, list[LayerComponent]] = {}
         for read in plan.reads:
             self.parts.setdefault(read.base, []).append(read)
-        wanted = {*self.parts, *plan.edits}
+        self.leaves: dict[LayerComponent, Tensor] = {}
+        self.leaf_parts: dict[LayerComponent, list[LayerComponent]] = {}
+        for part in plan.differentiates:
+            self.leaf_parts.setdefault(part.base, []).append(part)
+        wanted = {*self.parts, *plan.edits, *self.leaf_parts}
         for site in plan.accesses:
             if site in wanted:
                 access = plan.accesses[site]
@@ -139,12 +146,15 @@ class Run:
         access = self.plan.accesses[site]
         if late := [need for need in access.needs if need not in self.seen]:
             raise _not_called(late[0], before=access.point)
-        value = access.read(raw, self.seen)
+        value = new = access.read(raw, self.seen)
         if edits := self.plan.edits.get(site):
             new = write_edits(edits, value, self.decoder_batch if site.stack is None else self.batch)
-            if new is not value:
-                raw = access.write(raw, value, new)
-                value = new
+        for part in self.leaf_parts.get(site, ()):
+            leaf = self.leaves[part] = torch.zeros_like(narrow(part, new), requires_grad=True)
+            new = widen(part, new, narrow(part, new) + leaf)
+        if new is not value:
+            raw = access.write(raw, value, new)
+            value = new
         if parts := self.parts.get(site):
             for part in parts:
                 self._keep(part, narrow(part, value))
@@ -179,14 +189,6 @@ class Run:
     def overwritten(self) -> list[LayerComponent]:
         """The kept sites whose tensors changed since they were read."""
         return [site for site, value in self.values.items() if value._version != self.versions[site]]
-
-
-def _decoder_batch(batch: Batch) -> Batch:
-    """The tokens that the stack with the logits reads: an encoder-decoder's are not those of `input_ids`."""
-    if (ids := batch.extra.get("decoder_input_ids")) is None:
-        return batch
-    mask = batch.extra.get("decoder_attention_mask")
-    return Batch(ids, torch.ones_like(ids) if mask is None else mask)
 
 
 def _not_a_tensor(point: Tap, found: Any) -> BadDataError:

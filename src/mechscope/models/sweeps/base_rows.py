@@ -34,6 +34,10 @@ class BaseRow:
         """Number of positions that the row runs on."""
         return len(self.columns)
 
+    def place_of(self, columns: Int[Tensor, "batch"]) -> int:
+        """Of the columns, one a row of the batch, this row's: its place among the positions that the row runs on."""
+        return int((self.columns == columns[self.index]).nonzero()[0])
+
     def put(self, site: LayerComponent, frame: Tensor, value: Tensor, start: int) -> None:
         """Write one row's value (positions `start` on) into its places in a value of the whole batch's shape."""
         target = frame[self.index]

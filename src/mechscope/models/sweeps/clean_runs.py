@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Int
 from torch import Tensor
 
 from mechscope.core import LayerComponent
 from mechscope.models.batch import Batch
-from mechscope.models.inputs import output_logits
 from mechscope.models.network import Network
 from mechscope.models.running import Plan, run_forward
 from mechscope.models.sweeps.base_rows import BaseRow, written_side
+from mechscope.models.sweeps.gathered_head import GatheredHead
 from mechscope.models.sweeps.past import RecordedPast
 
 __all__ = ["CleanRow", "CleanRuns", "arguments", "run_clean"]
@@ -21,7 +23,8 @@ __all__ = ["CleanRow", "CleanRuns", "arguments", "run_clean"]
 
 @dataclass(frozen=True, eq=False)
 class CleanRow:
-    """What is kept of one row: the stream that enters the blocks [1 pos d_model], its past, its logits [pos d_vocab].
+    """What is kept of one row: the stream that enters the blocks [1 pos d_model], its past,
+    and its logits [d_vocab] at the wanted position.
 
     `past` is None where it is not reused.
     """
@@ -48,17 +51,34 @@ def run_clean(
     layers: Sequence[int],
     sites: Sequence[LayerComponent],
     reuses_past: bool,
-    wants_logits: bool,
+    columns: Int[Tensor, "batch"] | None,
 ) -> CleanRuns:
-    """Run every row once. `layers` are those at whose input variants join, `sites` those edited or read."""
+    """Run every row once.
+
+    Args:
+        network: what is swept.
+        batch: the whole batch.
+        rows: its rows.
+        layers: the blocks at whose input variants join.
+        sites: what is edited or read.
+        reuses_past: keep keys and values.
+        columns: the column of each row whose logits are wanted; None when none are.
+    """
     entries = {layer: LayerComponent(kind="resid_pre", layer=layer) for layer in layers}
     reads = list(dict.fromkeys([*entries.values(), *sites]))
-    to_end = wants_logits or reuses_past
+    to_end = columns is not None or reuses_past
     plan = Plan(network.ways_to(reads), reads, wants_output=to_end, copies=network.habits.copies)
     side, frames, found = written_side(batch), dict[LayerComponent, Tensor](), []
+    head = GatheredHead(network)
+    head.is_last = True  # each of these forwards runs its own head, at one position
     for row in rows:
         past = RecordedPast(network.n_layers) if reuses_past else None
-        outcome = run_forward(network.module, arguments(network, row.batch, past), row.batch, plan)
+        with ExitStack() as stack:
+            if columns is not None:
+                head.hang(stack, row.place_of(columns))
+            outcome = run_forward(network.module, arguments(network, row.batch, past), row.batch, plan)
+        if columns is not None:
+            head.keep_output(outcome.output)
         for site in sites:
             value = outcome.values[site]
             if site not in frames:
@@ -66,7 +86,7 @@ def run_clean(
             row.put(site, frames[site], value[0], 0)
         inputs = {layer: outcome.values[site] for layer, site in entries.items()}
         is_whole = past is not None and past.is_complete(row.n_tokens)
-        logits = output_logits(outcome.output)[0] if wants_logits else None
+        logits = None if columns is None else head.take(1)[0]
         found.append(CleanRow(row, inputs, past if is_whole else None, logits))
     return CleanRuns(found, frames)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,9 +19,13 @@ from mechscope.models.sweeps.gathered_head import GatheredHead
 from mechscope.models.sweeps.growing import GrowingBatch, RowSizes, StopForward, measure_row_sizes
 from mechscope.models.sweeps.past import Past
 from mechscope.models.sweeps.row_visits import Ground, RowVisitor
+from mechscope.models.sweeps.settings import SweepSettings
 from mechscope.models.sweeps.variants import Variant
 
-__all__ = ["Forwards", "Group", "split_groups"]
+__all__ = ["Forwards", "Group", "join_starts", "split_groups"]
+
+MOST_JOINED = 64
+SHARE_OF_BLOCKS = 0.5  # of its blocks, a variant runs through half when first edits are spread over the layers
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,29 +42,50 @@ class Group:
 
 
 def split_groups(
-    variants: Sequence[Variant], clean: CleanRow, *, place: int | None, has_reads: bool, max_tokens: int
+    variants: Sequence[Variant], clean: CleanRow, *, place: int | None, has_reads: bool, settings: SweepSettings
 ) -> Iterator[Group]:
-    """The groups of one row: variants of one start, at most `max_tokens` positions each.
+    """The groups of one row, `settings.max_tokens` positions each at most.
 
     Variants that change nothing of what is wanted are in no group: no position of theirs is in the row, or their
     first is behind the wanted one. `place` is the wanted position of the row.
     """
-    index, is_cut = clean.row.index, clean.past is not None
-    moved = [variant for variant in variants if variant.starts[index] is not None]
+    by_start: dict[int, list[Variant]] = {}
+    for variant in variants:
+        if (start := variant.starts[clean.row.index]) is not None:
+            start = start if clean.past is not None else 0
+            if has_reads or (place is not None and start <= place):
+                by_start.setdefault(start, []).append(variant)
+    for starts in join_starts({start: len(same) for start, same in by_start.items()}, clean.row.n_tokens, settings):
+        start, size = starts[0], max(1, settings.max_tokens // (clean.row.n_tokens - starts[0]))
+        joined = sorted((v for one in starts for v in by_start[one]), key=lambda v: (v.layer, v.order))
+        for first in range(0, len(joined), size):
+            wanted = None if place is None or place < start else place - start
+            yield Group(clean, start, wanted, joined[first : first + size])
 
-    def start_of(variant: Variant) -> int:
-        return (variant.starts[index] or 0) if is_cut else 0
 
-    for start, same in groupby(sorted(moved, key=lambda v: (start_of(v), v.layer, v.order)), key=start_of):
-        is_behind = place is None or start > place
-        if is_behind and not has_reads:
-            continue
-        group = list(same)
-        size = max(1, max_tokens // (clean.row.n_tokens - start))
-        for first in range(0, len(group), size):
-            yield Group(
-                clean, start, None if is_behind or place is None else place - start, group[first : first + size]
-            )
+def join_starts(counts: Mapping[int, int], n_tokens: int, settings: SweepSettings) -> list[list[int]]:
+    """Neighbouring starts that run in one forward, from the first of them on.
+
+    A forward costs what reading the weights costs, `forward_tokens` positions, and one for each position of a row.
+    Joining starts saves forwards and repeats positions; the cheapest cut of the sorted starts is found exactly,
+    among joins of at most `MOST_JOINED` (dynamic programming over the last cut).
+    """
+    starts = sorted(counts)
+    best, cut = [0.0], [0]
+    for stop in range(1, len(starts) + 1):
+        n_rows, cheapest = 0, (float("inf"), 0)
+        for first in range(stop - 1, max(-1, stop - 1 - MOST_JOINED), -1):
+            n_rows += counts[starts[first]]
+            tokens = settings.forward_tokens + n_rows * (n_tokens - starts[first]) * SHARE_OF_BLOCKS
+            cheapest = min(cheapest, (best[first] + tokens, first))
+        best.append(cheapest[0])
+        cut.append(cheapest[1])
+    joined: list[list[int]] = []
+    stop = len(starts)
+    while stop:
+        joined.append(starts[cut[stop] : stop])
+        stop = cut[stop]
+    return joined[::-1]
 
 
 class Forwards:
@@ -75,8 +100,7 @@ class Forwards:
 
     def run(self, groups: Sequence[Group]) -> Iterator[tuple[int, int, Tensor]]:
         """Run the groups; gives (variant, row, logits [d_vocab]) for those whose logits are wanted."""
-        path = self.network.component_map.unembedding
-        head = GatheredHead(None if path is None else self.network.module.get_submodule(path))
+        head = GatheredHead(self.network)
         ends = [place for place, group in enumerate(groups) if group.place is not None]
         ran: list[tuple[int, int]] = []
         for place, group in enumerate(groups):
@@ -97,7 +121,9 @@ class Forwards:
             if group.place is not None:
                 head.hang(stack, group.place)
             try:
-                head.keep_output(self._call(clean, clean.row.batch, start))
+                output = self._call(clean, clean.row.batch, start)
+                if group.place is not None:
+                    head.keep_output(output)
             except StopForward as stopped:
                 if stopped not in (head.stop, visitor.stop):
                     raise

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from mechscope.core import BadDataError, LayerComponent
 from mechscope.models.batch import Batch
+from mechscope.models.edits import Edit, edits_by_site
 from mechscope.models.network import Network
 from mechscope.models.sweeps.base_rows import written_side
-from mechscope.models.sweeps.variants import Variant
 from mechscope.models.verification import TOLERANCES
 
 __all__ = ["check_variant", "draw_variants", "relative_error"]
@@ -26,11 +26,10 @@ def draw_variants(n_variants: int, n_checks: int, seed: int) -> list[int]:
 def check_variant(
     network: Network,
     batch: Batch,
-    variant: Variant,
+    variant: tuple[int, Sequence[Edit]],
     *,
-    columns: Tensor,
-    logits: Tensor | None,
-    values: Mapping[LayerComponent, Tensor],
+    swept: tuple[Mapping[LayerComponent, Tensor], Tensor | None],
+    columns: Tensor | None,
     tolerance: float | None,
 ) -> float:
     """Run one variant in full and compare.
@@ -38,26 +37,26 @@ def check_variant(
     Args:
         network: what was swept.
         batch: the whole batch, as it was given.
-        variant: the edits.
-        columns: the column whose logits the sweep gave, by row.
-        logits: those logits [batch d_vocab]; None when there are none.
-        values: what the sweep read, by site [batch ...].
+        variant: its number and its edits.
+        swept: what the sweep read, by site [batch ...], and its logits [batch d_vocab], None when there are none.
+        columns: the column of each row whose logits these are.
         tolerance: the largest relative error allowed; None for what the check at open allows.
 
     Returns the largest relative error. Raises BadDataError when it is not within the tolerance.
     """
-    outcome, full = network.run(batch, list(values), variant.edits, wants_output=logits is not None)
+    (index, edits), (values, logits) = variant, swept
+    outcome, full = network.run(batch, list(values), edits_by_site(edits), wants_output=logits is not None)
     errors = {str(site): relative_error(value, outcome.values[site], site, batch) for site, value in values.items()}
-    if logits is not None and full is not None:
+    if logits is not None and full is not None and columns is not None:
         wanted = full if full.ndim == 2 else full[torch.arange(len(full), device=full.device), columns]
         errors["logits"] = _relative(logits, wanted)
-    worst = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else float("inf"))
     dtype = next(iter(network.module.parameters())).dtype
-    tolerance = TOLERANCES.get(dtype, TOLERANCES[torch.float32]) if tolerance is None else tolerance
-    if not errors[worst] <= tolerance:
+    allowed = TOLERANCES.get(dtype, TOLERANCES[torch.float32]) if tolerance is None else tolerance
+    worst = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else float("inf"))
+    if not errors[worst] <= allowed:
         raise BadDataError(
-            f"variant {variant.index} of the sweep differs at {worst} from its full run by {errors[worst]:.1e} "
-            f"(allowed {tolerance:.0e})",
+            f"variant {index} of the sweep differs at {worst} from its full run by {errors[worst]:.1e} "
+            f"(allowed {allowed:.0e})",
             expected="edits that give the same values each time and treat rows apart, and a model whose blocks pass on "
             "nothing but the stream and causal keys and values",
             todo="try SweepSettings(reuses_past=False), or run the edits one by one with model.logits",

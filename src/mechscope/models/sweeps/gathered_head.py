@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mechscope.core import BadDataError
 from mechscope.models.inputs import output_logits
+from mechscope.models.network import Network
 from mechscope.models.sweeps.growing import StopForward
 
 __all__ = ["GatheredHead"]
@@ -24,13 +25,12 @@ __all__ = ["GatheredHead"]
 class GatheredHead:
     """Collects, forward by forward, one vector a row, and gives all logits at the end.
 
-    Args:
-        unembedding: the module whose input is gathered; None where a network names none, or where there is nothing to
-            gain. Every forward then runs its own head.
+    Where the network's map names no unembedding, or its forward does not call it, every forward runs its own head.
     """
 
-    def __init__(self, unembedding: nn.Module | None) -> None:
-        self.unembedding = unembedding
+    def __init__(self, network: Network) -> None:
+        path = network.component_map.unembedding
+        self.unembedding = None if path is None else network.module.get_submodule(path)
         self.entering: list[Tensor] = []
         self.logits: list[Tensor] = []
         self.place = 0
@@ -53,7 +53,7 @@ class GatheredHead:
 
     def take(self, n_rows: int) -> Sequence[Tensor]:
         """The logits [d_vocab] of all rows since the last call, in the order in which they ran."""
-        found = torch.cat(self.logits)
+        found = self.logits[0] if len(self.logits) == 1 else torch.cat(self.logits)
         if len(found) != n_rows:
             raise BadDataError(
                 f"{len(found)} rows of logits for {n_rows} rows",

@@ -49,7 +49,7 @@ class GrowingBatch:
     def _hook(self, layer: int) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             name = stream_name(args, kwargs)
-            stream = args[0] if name == 0 else kwargs[name]
+            stream = args[name] if isinstance(name, int) else kwargs[name]
             if stream.shape[0] != self.n_rows:
                 raise BadDataError(
                     f"block {layer} is given {tuple(stream.shape)} while {self.n_rows} rows run",
@@ -59,7 +59,7 @@ class GrowingBatch:
             stream = self._join(layer, stream)
             self.n_block_tokens += stream.shape[0] * stream.shape[1]
             if len(self.joined) < 2:
-                return None if name == 0 and stream is args[0] else _with_stream(name, stream, args, kwargs)
+                return _with_stream(name, stream, args, kwargs)
             args = tuple(self._fit(str(index), value) for index, value in enumerate(args))
             kwargs = {key: self._fit(key, value) for key, value in kwargs.items()}
             return _with_stream(name, stream, args, kwargs)

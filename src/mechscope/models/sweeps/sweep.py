@@ -1,21 +1,20 @@
 """Sweeps: many variants of one batch, each with its own edits, in as few forwards as can be.
 
 1. every base row runs once, clean: the stream at block inputs, keys and values, values at the sites
-2. variants with the same first edited position of a row form a group: positions before it are not run again, in
-   causal models, since no edit reaches them; their keys and values are the clean ones
+2. variants with the same first edited position of a row form a group: in causal models positions before it are not
+   run again, since no edit reaches them; their keys and values are the clean ones
 3. a group is one forward of the network itself over a batch that grows: a variant's row joins, as the clean stream,
    at the block of its first edit (`growing`); weights are read once a group, and nothing in front of an edit runs
 4. at each site, each row gets its own variant's edits (`row_visits`)
 5. what enters the output head is gathered over groups, and the head runs once for all (`gathered_head`)
-6. some variants are run again in full; if they differ, the sweep raises
+6. some variants are run again in full, one by one; if they differ, the sweep raises
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -29,17 +28,18 @@ from mechscope.models.network import LOGITS, Network
 from mechscope.models.points import narrow
 from mechscope.models.positions import from_right
 from mechscope.models.sweeps.base_rows import base_rows, written_side
-from mechscope.models.sweeps.clean_runs import CleanRow, CleanRuns, run_clean
+from mechscope.models.sweeps.clean_runs import CleanRuns, run_clean
 from mechscope.models.sweeps.forwards import Forwards, Group, split_groups
 from mechscope.models.sweeps.full_runs import check_variant, draw_variants
+from mechscope.models.sweeps.outputs import Metric, Outputs, metric_of
 from mechscope.models.sweeps.past import can_reuse_past
 from mechscope.models.sweeps.row_visits import Ground
 from mechscope.models.sweeps.settings import SweepCost, SweepResult, SweepSettings
 from mechscope.models.sweeps.variants import Variant, read_variants
 
-__all__ = ["Metric", "sweep"]
+__all__ = ["sweep"]
 
-Metric: TypeAlias = Callable[[Tensor], Tensor]  # logits [batch d_vocab] to one number a row, [batch]
+DEFAULTS = SweepSettings()
 
 
 @torch.no_grad()
@@ -51,30 +51,46 @@ def sweep(
     reads: Sequence[LayerComponent] = (),
     metric: Metric | None = None,
     at: Positions | None = None,
-    settings: SweepSettings = SweepSettings(),
+    settings: SweepSettings = DEFAULTS,
 ) -> SweepResult:
-    """Run every variant on every row; see `Model.sweep`."""
+    """Run every variant on every row, each as if it were the only one.
+
+    A forward starts at the block, and in causal models at the position, of the first edit, and stops at the last
+    thing that is wanted. Equal to the full runs up to rounding; this is checked on `settings.n_checks` of them.
+
+    Args:
+        network: the model behind its sites.
+        batch: the rows, padded on either side.
+        variants: sets of edits. An edit's function gets the value of the whole batch; it must treat each row by
+            itself and give the same each time. Edits of `logits` and of an encoder are refused.
+        reads: sites to keep for every variant; with `logits` among them, or with none, the logits are kept too.
+        metric: takes logits [batch d_vocab] to one number a row; then only these numbers are kept.
+        at: the one position of each row whose logits are wanted; by default the last.
+        settings: limits and checks.
+
+    Memory: clean values at the edited and read sites, the stream at the blocks where variants join and, in causal
+    models, keys and values, for all rows; `settings.max_tokens` and `max_logits` bound the rest. Kept are n_variants
+    x batch x d_vocab logits, or one number each with a metric; and n_variants x batch x (a row's value) a site read.
+
+    Raises:
+        UsageError: no variant, an edit that a sweep cannot make or that does not fit its site, a metric of another
+            shape, not one position a row for the logits.
+        BadDataError: a variant run again in full gave something else (see `SweepSettings.tolerance`).
+    """
     network.require_fit(batch)
     batch = batch.to(network.device)
-    rows = base_rows(batch, reuses_past=(cuts := settings.reuses_past and can_reuse_past(network, batch)))
-    found = read_variants(network, batch, variants, rows, reuses_past=cuts)
-    sites = list(
-        dict.fromkeys(
-            [*(site for one in found for site in one.edits), *(site.base for site in reads if site != LOGITS)]
-        )
-    )
+    reuses_past = settings.reuses_past and can_reuse_past(network, batch)
+    rows = base_rows(batch, reuses_past=reuses_past)
+    found = read_variants(network, batch, variants, rows, reuses_past=reuses_past)
+    inner = [site for site in reads if site != LOGITS]
+    wants_logits = metric is not None or len(inner) < len(reads) or not reads
+    columns = wanted_columns(batch, at) if wants_logits else None
+    edited = [site for variant in found for site in variant.edits]
+    sites = list(dict.fromkeys([*edited, *(site.base for site in inner)]))
     with eager_attention(network.module) if needs_eager(sites) else nullcontext():
-        clean = run_clean(
-            network,
-            batch,
-            rows,
-            layers=sorted({variant.layer for variant in found}),
-            sites=sites,
-            reuses_past=cuts,
-            wants_logits=metric is not None or LOGITS in reads or not reads,
-        )
-        inner = [site for site in reads if site != LOGITS]
-        return _Sweep(network, batch, found, clean, inner, wanted_columns(batch, at), settings).run(metric)
+        layers = sorted({variant.layer for variant in found})
+        clean = run_clean(network, batch, rows, layers=layers, sites=sites, reuses_past=reuses_past, columns=columns)
+        return _Sweep(network, batch, variants, found, clean, inner, columns, settings).run(metric)
 
 
 def wanted_columns(batch: Batch, at: Positions | None) -> Int[Tensor, "batch"]:
@@ -97,37 +113,37 @@ class _Sweep:
 
     network: Network
     batch: Batch
+    given: Sequence[Sequence[Edit]]
     variants: list[Variant]
     clean: CleanRuns
     reads: list[LayerComponent]
-    columns: Tensor
+    columns: Tensor | None
     settings: SweepSettings
 
     def run(self, metric: Metric | None) -> SweepResult:
         """Run the groups, then the check."""
         clean_values = {site: narrow(site, self.clean.frames[site.base]) for site in self.reads}
-        n_variants = len(self.variants)
+        n_variants, clean_logits = len(self.variants), self._clean_logits()
         values = {site: value.expand(n_variants, *value.shape).clone() for site, value in clean_values.items()}
         accesses = self.network.ways_to(list(self.clean.frames))
         ground = Ground(written_side(self.batch), accesses, self.clean.frames, values)
         forwards = Forwards(self.network, ground, self.clean.rows[0])
-        clean_logits = self._clean_logits()
-        outputs = _Outputs(n_variants, clean_logits, metric, self._drawn())
+        drawn = draw_variants(n_variants, self.settings.n_checks, self.settings.seed)
+        outputs = Outputs(n_variants, clean_logits, metric, drawn)
         for portion in self._portions(clean_logits):
             found = self._run_portion(portion, forwards, clean_logits)
             if found is not None:
                 outputs.keep([variant.index for variant in portion], found)
-        error = self._check(outputs, values)
         return SweepResult(
             logits=outputs.logits,
             clean_logits=clean_logits,
             metric=outputs.metrics,
-            clean_metric=None if metric is None or clean_logits is None else _metric_of(metric, clean_logits),
+            clean_metric=None if metric is None or clean_logits is None else metric_of(metric, clean_logits),
             values=values,
             clean_values=clean_values,
-            error=error,
+            error=max((self._check(index, outputs, values) for index in drawn), default=None),
             reused_past=all(row.past is not None for row in self.clean.rows),
-            cost=self._cost(forwards.n_block_tokens),
+            cost=self._cost(forwards.n_block_tokens, len(drawn)),
         )
 
     def _portions(self, clean_logits: Tensor | None) -> Iterator[list[Variant]]:
@@ -144,83 +160,30 @@ class _Sweep:
     ) -> Float[Tensor, "n_variants batch d_vocab"] | None:
         groups: list[Group] = []
         for clean in self.clean.rows:
-            groups += split_groups(
-                portion,
-                clean,
-                place=None if clean_logits is None else self._place(clean),
-                has_reads=bool(self.reads),
-                max_tokens=self.settings.max_tokens,
-            )
+            place = None if self.columns is None else clean.row.place_of(self.columns)
+            groups += split_groups(portion, clean, place=place, has_reads=bool(self.reads), settings=self.settings)
         found = None if clean_logits is None else clean_logits.expand(len(portion), *clean_logits.shape).clone()
         slots = {variant.index: slot for slot, variant in enumerate(portion)}
         for index, row, logits in forwards.run(groups):
-            assert found is not None
-            found[slots[index], row] = logits
+            if found is not None:
+                found[slots[index], row] = logits
         return found
 
-    def _place(self, clean: CleanRow) -> int:
-        """The wanted position of a row among those that it runs on."""
-        return int((clean.row.columns == self.columns[clean.row.index]).nonzero()[0])
-
     def _clean_logits(self) -> Float[Tensor, "batch d_vocab"] | None:
-        kept = [(row.logits, self._place(row)) for row in self.clean.rows if row.logits is not None]
-        return torch.stack([logits if logits.ndim == 1 else logits[place] for logits, place in kept]) if kept else None
+        kept = [row.logits for row in self.clean.rows if row.logits is not None]
+        return torch.stack(kept) if kept else None
 
-    def _drawn(self) -> list[int]:
-        return draw_variants(len(self.variants), self.settings.n_checks, self.settings.seed)
-
-    def _check(self, outputs: _Outputs, values: dict[LayerComponent, Tensor]) -> float | None:
-        """The largest error of the variants that were drawn. Raises BadDataError."""
-        errors = [
-            check_variant(
-                self.network,
-                self.batch,
-                self.variants[index],
-                columns=self.columns,
-                logits=outputs.checked.get(index),
-                values={site: value[index] for site, value in values.items()},
-                tolerance=self.settings.tolerance,
-            )
-            for index in self._drawn()
-        ]
-        return max(errors, default=None)
-
-    def _cost(self, n_in_groups: int) -> SweepCost:
-        side, n_layers = written_side(self.batch), self.network.n_layers
-        n_clean = n_layers * sum(row.row.n_tokens for row in self.clean.rows)
-        n_one = n_layers * side.input_ids.numel()
-        n_checks = len(self._drawn())
-        return SweepCost(n_run=n_clean + n_in_groups + n_checks * n_one, n_full=len(self.variants) * n_one)
-
-
-class _Outputs:
-    """Logits or metrics as they come in, and the logits of variants that will be checked."""
-
-    def __init__(self, n_variants: int, clean: Tensor | None, metric: Metric | None, drawn: Collection[int]) -> None:
-        self.metric = metric
-        self.drawn = drawn
-        self.checked: dict[int, Tensor] = {}
-        self.logits = None if clean is None or metric is not None else clean.new_empty(n_variants, *clean.shape)
-        self.metrics = None if clean is None or metric is None else clean.new_empty(n_variants, len(clean))
-
-    def keep(self, indices: Sequence[int], found: Float[Tensor, "n_variants batch d_vocab"]) -> None:
-        """Keep what a portion gave."""
-        for index, logits in zip(indices, found, strict=True):
-            if index in self.drawn:
-                self.checked[index] = logits
-            if self.logits is not None:
-                self.logits[index] = logits
-            if self.metrics is not None and self.metric is not None:
-                self.metrics[index] = _metric_of(self.metric, logits)
-
-
-def _metric_of(metric: Metric, logits: Float[Tensor, "batch d_vocab"]) -> Float[Tensor, "batch"]:
-    found = metric(logits)
-    if not isinstance(found, Tensor) or found.shape != logits.shape[:1]:
-        shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise UsageError(
-            f"a metric that gives {shape} for logits {list(logits.shape)}",
-            expected=f"one number a row: [{len(logits)}]",
-            todo="reduce the vocabulary axis and keep the batch axis",
+    def _check(self, index: int, outputs: Outputs, values: dict[LayerComponent, Tensor]) -> float:
+        return check_variant(
+            self.network,
+            self.batch,
+            (index, self.given[index]),
+            swept=({site: value[index] for site, value in values.items()}, outputs.checked.get(index)),
+            columns=self.columns,
+            tolerance=self.settings.tolerance,
         )
-    return found
+
+    def _cost(self, n_in_groups: int, n_checks: int) -> SweepCost:
+        n_one = self.network.n_layers * written_side(self.batch).input_ids.numel()
+        n_clean = self.network.n_layers * sum(row.row.n_tokens for row in self.clean.rows)
+        return SweepCost(n_run=n_clean + n_in_groups + n_checks * n_one, n_full=len(self.variants) * n_one)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from jaxtyping import Bool
+from torch import Tensor
 
 from mechscope.core import LayerComponent, UsageError
 from mechscope.models.batch import Batch
-from mechscope.models.edits import Edit, edits_by_site
+from mechscope.models.edits import Edit, Positions, edits_by_site
 from mechscope.models.network import LOGITS, Network
-from mechscope.models.sweeps.base_rows import BaseRow
+from mechscope.models.sweeps.base_rows import BaseRow, written_side
 
 __all__ = ["Variant", "read_variants"]
 
@@ -20,7 +23,7 @@ class Variant:
 
     Args:
         index: its place in the caller's sequence.
-        edits: by whole site.
+        edits: by whole site, their positions looked up.
         layer: the block at whose input its rows begin.
         order: the place of its first site in the forward pass, so that rows of one site can stand together.
         starts: for each base row, the first position that is edited; None where no position of that row is.
@@ -40,12 +43,12 @@ def read_variants(
     if not variants:
         raise UsageError("a sweep of no variant", expected="at least one set of edits", todo="pass some edits")
     order = {site: place for place, site in enumerate(network.accesses)}
-    starts = _Starts(batch, rows, reuses_past)
-    return [_read(index, edits, network, order, starts) for index, edits in enumerate(variants)]
+    places = _Places(batch, rows, reuses_past)
+    return [_read(index, edits, network, order, places) for index, edits in enumerate(variants)]
 
 
 def _read(
-    index: int, edits: Sequence[Edit], network: Network, order: dict[LayerComponent, int], starts: _Starts
+    index: int, edits: Sequence[Edit], network: Network, order: dict[LayerComponent, int], places: _Places
 ) -> Variant:
     if not edits:
         raise _unsweepable(f"variant {index} has no edit", "at least one edit a variant", "leave it out")
@@ -55,11 +58,10 @@ def _read(
         raise _unsweepable(
             f"variant {index} edits the encoder", "sites of the decoder", "run such edits one by one with model.logits"
         )
-    by_site = edits_by_site(edits)
-    layers = [
-        network.n_layers - 1 if site.layer is None and site.kind != "embed" else site.layer or 0 for site in by_site
-    ]
-    by_row = zip(*(starts.of(edit) for edit in edits), strict=True)
+    by_site = edits_by_site([places.fixed(edit) for edit in edits])
+    last = network.n_layers - 1
+    layers = [last if site.layer is None and site.kind != "embed" else site.layer or 0 for site in by_site]
+    by_row = zip(*(places.starts(edit) for edit in edits), strict=True)
     return Variant(
         index,
         by_site,
@@ -69,23 +71,39 @@ def _read(
     )
 
 
-class _Starts:
-    """First edited positions by row; computed once for each `Positions` object."""
+@dataclass(frozen=True, eq=False)
+class _Fixed:
+    """Positions whose mask is known."""
+
+    known: Bool[Tensor, "batch pos"]
+
+    def mask(self, batch: Batch) -> Bool[Tensor, "batch pos"]:
+        return self.known
+
+
+class _Places:
+    """Masks and first edited positions by row, computed once for each `Positions` object."""
 
     def __init__(self, batch: Batch, rows: Sequence[BaseRow], reuses_past: bool) -> None:
-        self.batch = batch
+        self.side = written_side(batch)
         self.rows = rows
         self.reuses_past = reuses_past
-        self.known: dict[int, list[int | None]] = {}
+        self.known: dict[int, tuple[_Fixed, list[int | None]]] = {}
 
-    def of(self, edit: Edit) -> list[int | None]:
-        if edit.at is None or not self.reuses_past:
-            return [0] * len(self.rows)
-        if id(edit.at) not in self.known:
-            mask = edit.at.mask(self.batch)
+    def fixed(self, edit: Edit) -> Edit:
+        """The edit with its mask in place of what makes the mask."""
+        return edit if edit.at is None else replace(edit, at=self._look_up(edit.at)[0])
+
+    def starts(self, edit: Edit) -> Sequence[int | None]:
+        """The first edited position of each row."""
+        return [0] * len(self.rows) if edit.at is None or not self.reuses_past else self._look_up(edit.at)[1]
+
+    def _look_up(self, at: Positions) -> tuple[_Fixed, list[int | None]]:
+        if id(at) not in self.known:
+            mask = at.mask(self.side)
             edited = [mask[row.index, row.columns].nonzero().flatten() for row in self.rows]
-            self.known[id(edit.at)] = [int(places[0]) if len(places) else None for places in edited]
-        return self.known[id(edit.at)]
+            self.known[id(at)] = _Fixed(mask), [int(places[0]) if len(places) else None for places in edited]
+        return self.known[id(at)]
 
 
 def _unsweepable(seen: str, expected: str, todo: str) -> UsageError:

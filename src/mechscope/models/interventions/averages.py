@@ -109,5 +109,5 @@ class _Moments:
 
 
 def _behind(counts: Tensor, like: Tensor) -> Tensor:
-    """Counts [place] with the axes of `like` behind them."""
-    return counts.reshape(-1, *[1] * (like.ndim - 1))
+    """Counts [place] as float64, with the axes of `like` behind them; whole numbers would divide in float32."""
+    return counts.double().reshape(-1, *[1] * (like.ndim - 1))

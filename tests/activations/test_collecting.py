@@ -253,3 +253,8 @@ def test_too_little_disk_is_said_before_the_first_forward(
 def test_checksums_in_the_manifest_hold(tmp_path: Path) -> None:
     cache = collect(language_model(), text_corpus(), CollectSpec(sites=["embed"], **SMALL), tmp_path)["embed"]
     assert set(verify(cache.folder, kind="activations").files) == {path.name for path in cache.folder.glob("part-*")}
+
+
+def test_a_pattern_has_no_vector_a_token(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="pattern:0, which has a value for every pair"):
+        collect(language_model(), text_corpus(), CollectSpec(sites=["pattern:0"]), tmp_path)

@@ -302,3 +302,39 @@ def test_batches_that_do_not_fit_the_model_are_refused(bare: Bare, rows: Rows) -
         completion.logits(rows(module))
     with pytest.raises(BadDataError, match="weapon_ids in"):
         completion.logits(Batch(ids, torch.ones_like(ids), {"weapon_ids": torch.tensor([0, 5])}))
+
+
+def test_sites_are_named_by_selectors_too(bare: Bare, rows: Rows) -> None:
+    module = bare("llama")
+    model = Model.open(module)
+    batch = rows(module)
+    capture = model.capture(batch, "resid_post:0-1, z:2.h3")
+    assert [str(site) for site in capture.values] == ["resid_post:0", "resid_post:1", "z:2.h3"]
+    mixed = model.capture(batch, ["resid_post:0", at("resid_post", 1), "z:2.h3"])
+    assert all(torch.equal(mixed[site], value) for site, value in capture.values.items())
+    whole = model.capture(batch, "z:2")["z:2"]
+    assert torch.equal(capture["z:2.h3"], whole[:, :, 3])
+    assert model.site("blocks.1.attn.hook_k") == at("k", 1)
+    assert model.site_shape(model.site("k:1")) == (2, 12)
+    with pytest.raises(NotFoundError, match="did you mean 'resid_post:0'"):
+        capture["resid_pots:0"]
+    with pytest.raises(NotFoundError, match="did you mean 'resid_post'"):
+        model.capture(batch, ["resid_post:0", "resid_pots:1"])
+    with pytest.raises(UsageError, match="names 3 sites"):
+        model.site("resid_post")
+    with pytest.raises(UsageError, match="head 7 of z:1"):
+        model.capture(batch, [LayerComponent(kind="z", layer=1, head=7)])
+
+
+def test_a_module_of_a_block_is_read_and_written_by_its_path(bare: Bare, rows: Rows) -> None:
+    module = bare("llama")
+    model = Model.open(module)
+    batch = rows(module)
+    seen = model.capture(batch, "self_attn.v_proj:1, v:1")
+    assert torch.equal(seen["self_attn.v_proj:1"], seen["v:1"].flatten(-2))
+    assert model.site_shape(model.site("self_attn.v_proj:1")) == (24,)
+    zero = Edit(model.site("self_attn.v_proj:1"), lambda value, batch: value * 0)
+    same = Edit(model.site("v:1"), lambda value, batch: value * 0)
+    assert torch.equal(model.logits(batch, edits=[zero]), model.logits(batch, edits=[same]))
+    with pytest.raises(NotFoundError, match=r"did you mean 'self_attn\.v_proj'"):
+        model.site("self_attn.v_prok:1")

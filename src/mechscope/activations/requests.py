@@ -67,6 +67,12 @@ class Request:
                 todo="leave them to their defaults",
             )
         sites = dict.fromkeys(site for selector in spec.sites for site in model.parse_sites(selector))
+        if patterns := [str(site) for site in sites if site.kind.endswith("pattern")]:
+            raise UsageError(
+                f"a collection of {patterns[0]}, which has a value for every pair of positions",
+                expected="sites with a vector a token or a row",
+                todo="collect 'z' or 'q' and 'k' of that layer, or read patterns batch by batch with model.capture",
+            )
         policy = read_policy(spec.token_policy, spec.policy_options)
         longest = model.max_positions
         cut = spec.cut_long_rows and longest is not None and bool(corpus.tokens.lengths.max() > longest)

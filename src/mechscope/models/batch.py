@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechscope.core import BadDataError, LayerComponent, UsageError
+from mechscope.core import BadDataError, LayerComponent, UsageError, unknown_name
 
 __all__ = ["DECODER_IDS", "DECODER_MASK", "Batch", "Capture"]
 
@@ -136,6 +136,13 @@ class Capture:
 
     values: dict[LayerComponent, Tensor]
     logits: Tensor | None = None
+
+    def __getitem__(self, site: LayerComponent | str) -> Tensor:
+        """The value at a site, which may be given as it is written. Raises NotFoundError, offering the nearest."""
+        found = {str(known): value for known, value in self.values.items()}
+        if str(site) not in found:
+            raise unknown_name("site of this capture", str(site), found)
+        return found[str(site)]
 
 
 def _require_tokens(ids: Tensor, mask: Tensor, *, prefix: str = "") -> None:

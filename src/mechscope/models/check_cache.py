@@ -1,19 +1,21 @@
 """Checks remembered, in the process and on disk: the same architecture, sizes and versions are measured once.
 
-What a component map claims is a matter of the code and the sizes, not of the weights, so a result is kept by class,
-config, map, dtype, device type and the versions of torch and transformers. `mechscope model verify` measures anew.
+What a component map claims is a matter of the code and the sizes, not of the weights, so a result is kept by config,
+map, the class and shapes of every part, dtype, device type and the versions of torch and transformers. `mechscope model
+verify` measures anew.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from torch import nn
 
 from mechscope.core import LayerComponent, Spec, UserError, digest_of, read_mapping
 from mechscope.models.checks import CheckResult, Verification
@@ -63,7 +65,15 @@ def _key(network: Network, config: Mapping[str, Any]) -> str:
     kind = f"{type(network.module).__module__}.{type(network.module).__qualname__}"
     plain = json.dumps({**config, "_name_or_path": ""}, sort_keys=True, default=str)
     facts = (kind, network.component_map.digest, parameter.dtype, parameter.device.type, *versions, plain)
-    return digest_of([str(fact) for fact in facts])
+    return digest_of([*map(str, facts), *_structure(network.module)])
+
+
+def _structure(module: nn.Module) -> Iterator[str]:
+    """Every part with its class, the shapes of its own weights, and whether somebody hooked into it."""
+    for name, part in module.named_modules():
+        shapes = [tuple(weight.shape) for weight in part.parameters(recurse=False)]
+        n_hooks = len(part._forward_hooks) + len(part._forward_pre_hooks)
+        yield f"{name} {type(part).__module__}.{type(part).__qualname__} {shapes} {n_hooks}"
 
 
 def _folder() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -16,13 +16,15 @@ from mechscope.core.sites import NEURON_KINDS
 from mechscope.models.batch import Batch, Capture
 from mechscope.models.check_cache import verified
 from mechscope.models.component_map import ComponentMap, ModelKind
-from mechscope.models.edits import Edit, edits_by_site
+from mechscope.models.edits import Edit, Positions, edits_by_site
 from mechscope.models.generation import Generation, Sampling, generate
 from mechscope.models.gradients import Gradients, Metric, measure_gradients
 from mechscope.models.losses import model_loss
 from mechscope.models.network import LOGITS, Network
 from mechscope.models.opening import Opened, open_source
 from mechscope.models.outputs import output_directions, token_strings
+from mechscope.models.sweeps import Metric as SweepMetric
+from mechscope.models.sweeps import SweepResult, SweepSettings, sweep
 from mechscope.models.texts import tokenize_texts
 from mechscope.models.trials import path_shape
 from mechscope.models.weights import digest_weights, require_finite_weights
@@ -30,6 +32,7 @@ from mechscope.models.weights import digest_weights, require_finite_weights
 __all__ = ["Model"]
 
 EMBED = LayerComponent(kind="embed")
+Sites: TypeAlias = str | Sequence[LayerComponent | str]
 
 
 class Model:
@@ -140,6 +143,15 @@ class Model:
             self._require(site)
         return sites
 
+    def site(self, selector: str) -> LayerComponent:
+        """The one site that a selector names. Raises as `parse_sites` does, and UsageError when it names several."""
+        sites = self.parse_sites(selector)
+        if len(sites) > 1:
+            raise UsageError(
+                f"{selector!r} names {len(sites)} sites", expected="one site", todo=f"for example {str(sites[0])!r}"
+            )
+        return sites[0]
+
     def site_shape(self, site: LayerComponent) -> tuple[int, ...]:
         """The shape behind the batch and position axes, for example (d_model,), (n_heads, d_head), or () of a neuron.
 
@@ -155,14 +167,15 @@ class Model:
     def capture(
         self,
         batch: Batch,
-        sites: Sequence[LayerComponent],
+        sites: Sites,
         *,
         logits: bool = False,
         edits: Sequence[Edit] = (),
     ) -> Capture:
         """The values at sites in one forward, detached, on the model's device; after the edits, where there are any.
 
-        The forward stops at the last site wanted; what lies behind it, and the output head, run only when `logits`
+        `sites` may be a selector such as "resid_post:0-3, z:1.h2", or a list of sites and selectors. The forward stops
+        at the last site wanted; what lies behind it, and the output head, run only when `logits`
         or the site `logits` is asked for. Values in padded places mean nothing.
 
         Raises:
@@ -170,6 +183,7 @@ class Model:
             NotFoundError: a site that the model does not have.
             BadDataError: token ids outside the vocabulary.
         """
+        sites = self._named(sites)
         inner = [site for site in sites if site != LOGITS]
         wants_output = logits or len(inner) < len(sites)
         if not inner and not wants_output:
@@ -189,10 +203,10 @@ class Model:
     def gradients(
         self,
         batch: Batch,
-        sites: Sequence[LayerComponent],
+        sites: Sites,
         metric: Metric,
         *,
-        reads: Sequence[LayerComponent] = (),
+        reads: Sites = (),
         edits: Sequence[Edit] = (),
     ) -> Gradients:
         """The gradient of a metric at sites, after the edits, where there are any. One forward and one backward pass.
@@ -205,6 +219,7 @@ class Model:
 
         Example: `model.gradients(batch, sites, lambda capture: capture.logits[:, -1, 5] - capture.logits[:, -1, 7])`
         """
+        sites, reads = self._named(sites), self._named(reads)
         by_site = self._required((*sites, *reads), edits)
         return measure_gradients(self._network, batch, sites, metric, reads=reads, edits=by_site)
 
@@ -214,7 +229,7 @@ class Model:
         *,
         max_new_tokens: int,
         edits: Sequence[Edit] = (),
-        sites: Sequence[LayerComponent] = (),
+        sites: Sites = (),
         sampling: Sampling | None = None,
         stops_at: Sequence[int] | None = None,
     ) -> Generation:
@@ -233,6 +248,7 @@ class Model:
             UsageError: a model that does not generate, right-padded prompts, more tokens than the model has
                 positions, patterns or logits among `sites`, and as `capture` does.
         """
+        sites = self._named(sites)
         return generate(
             self._network,
             batch,
@@ -241,6 +257,41 @@ class Model:
             sites=sites,
             sampling=sampling,
             stops_at=stops_at,
+        )
+
+    def sweep(
+        self,
+        batch: Batch,
+        variants: Sequence[Sequence[Edit]],
+        *,
+        reads: Sites = (),
+        metric: SweepMetric | None = None,
+        at: Positions | None = None,
+        settings: SweepSettings | None = None,
+    ) -> SweepResult:
+        """Run many sets of edits of one batch, each as if it were the only one, in as few forwards as can be.
+
+        Each starts at the block, and in causal models at the position, of its first edit; the result is checked
+        against full runs of some of them. See `mechscope.models.sweeps.sweep` for arguments, memory and errors.
+
+        Example, every attention head set to zero in its turn:
+
+            heads = [[zero(head)] for head in model.parse_sites("z:*.h*")]
+            model.sweep(batch, heads).logits  # [variant batch d_vocab], at the last real token
+        """
+        reads = self._named(reads)
+        for edit in (edit for variant in variants for edit in variant):
+            self._require(edit.site)
+        for site in reads:
+            self._require(site)
+        return sweep(
+            self._network,
+            batch,
+            variants,
+            reads=reads,
+            metric=metric,
+            at=at,
+            settings=settings or SweepSettings(),
         )
 
     def tokenize(
@@ -302,6 +353,12 @@ class Model:
         for site in (*reads, *(edit.site for edit in edits)):
             self._require(site)
         return edits_by_site(edits)
+
+    def _named(self, sites: Sites) -> list[LayerComponent]:
+        """Sites given as a selector, or as a list of sites and selectors."""
+        if isinstance(sites, str):
+            return self.parse_sites(sites)
+        return [site for given in sites for site in (self.parse_sites(given) if isinstance(given, str) else [given])]
 
     def _count_heads(self, kind: str) -> int | None:
         """How many heads a kind of site has, by the first site of that kind."""

@@ -29,7 +29,7 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True)
 class Opened:
-    """A module with everything that was found beside it. `config` is None for a bare module."""
+    """A module with everything that was found beside it. `config` is None for a module that has none."""
 
     name: str
     module: nn.Module
@@ -78,7 +78,7 @@ def _open_module(module: nn.Module, component_map: ComponentMap | None, device: 
     config = _own_config(module)
     found, notes = (component_map, ()) if component_map else _find_map(module, config)
     _require_same_heads(found, config)
-    return Opened(type(module).__name__, module.to(device).eval(), found, notes=notes)
+    return Opened(type(module).__name__, module.to(device).eval(), found, config, notes=notes)
 
 
 def _open_pretrained(

@@ -33,8 +33,8 @@ def noise(
     Args:
         scale: the standard deviation, 0 or more: a number, or a tensor of the shape behind [batch pos] at the site, for
             instance `3 * mean_value(...).std`.
-        seed: see the module's text. Rows that hold the same draw the same. During a generation a row is what the step
-            holds: a token that is generated twice draws the same noise twice.
+        seed: see the module's text. Rows that hold the same draw the same. In a generation each step's draw follows
+            from the token and its place.
         relative: take `scale` times the standard deviation of all values that the batch holds at the site, over real
             positions and axes. It depends on the batch; a measured `std` in `scale` does not.
 

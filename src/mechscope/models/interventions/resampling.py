@@ -12,7 +12,7 @@ from mechscope.models.batch import Batch
 from mechscope.models.edits import Edit, Positions, Scope
 from mechscope.models.interventions.contents import row_keys
 from mechscope.models.interventions.fitting import acted_on, is_pattern, like, require_shape, shape_behind
-from mechscope.models.interventions.sources import Source
+from mechscope.models.interventions.sources import Source, require_whole_rows
 
 __all__ = ["resample"]
 
@@ -35,7 +35,7 @@ def resample(
     Args:
         source: what is drawn from, for instance the batch's own capture.
         align: the place of each token is counted from this side of its row.
-        scope: "prompt" by default, since rows of a source have no tokens for what is generated.
+        scope: "prompt" by default, since a source has no values for what is generated.
 
     Raises (at the site):
         UsageError: a pattern, values of another shape, or a row for which no row of the source will do.
@@ -47,6 +47,7 @@ def resample(
     keys, lengths = row_keys(source.batch), real.reshape(len(real), -1).sum(dim=1)
 
     def apply(value: Tensor, batch: Batch) -> Tensor:
+        require_whole_rows(site, batch)
         require_shape(site, "source values", shape_behind(site, source.values), shape_behind(site, value))
         target = acted_on(site, value, batch, at)
         reach, distance = _reaches(acted_on(site, value, batch, None), target, align)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mechscope.core import UsageError
+from mechscope.core import LayerComponent, UsageError
 from mechscope.models.batch import Batch
 
-__all__ = ["Source"]
+__all__ = ["Source", "require_whole_rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,3 +35,11 @@ class Source:
                 expected="the values of that batch",
                 todo="pair each capture with the batch it was made on",
             )
+
+
+def require_whole_rows(site: LayerComponent, batch: Batch) -> None:
+    """Raise UsageError in a step behind the prompt of a generation: a source has no values for its tokens."""
+    if batch.n_before is not None:
+        raise UsageError(
+            f"values of a source for generated tokens at {site}", expected="scope 'prompt'", todo="drop the scope"
+        )

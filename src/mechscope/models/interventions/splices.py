@@ -59,7 +59,8 @@ def splice(
     """
 
     def apply(value: Tensor, batch: Batch) -> Tensor:
-        where = acted_on(site, value, batch, at)
+        # a step of a generation has not the whole rows that positions are counted in; what is too much is dropped later
+        where = acted_on(site, value, batch, at if batch.n_before is None else None)
         old = value[where].flatten(1) if value.ndim > where.ndim else value[where][:, None]
         if not len(old) or (with_error and edit_features is None):
             return value

@@ -14,7 +14,7 @@ from mechscope.core import LayerComponent, UsageError
 from mechscope.models.batch import Batch
 from mechscope.models.edits import Edit, Positions, Scope
 from mechscope.models.interventions.fitting import acted_on, is_pattern, like, require_shape, shape_behind
-from mechscope.models.interventions.sources import Source
+from mechscope.models.interventions.sources import Source, require_whole_rows
 
 __all__ = ["swap"]
 
@@ -35,7 +35,8 @@ def swap(
         at: the target positions; None for all real tokens.
         source_at: the positions in the source's rows, `at` by default; as many in each row as in the target's, which
             they meet in order. So `from_right(0)` joins last tokens of rows of unequal length.
-        scope: "prompt" by default, since rows of a source have no tokens for what is generated.
+        scope: "prompt" by default, since a source has no values for what is generated; rows of the same batch may be
+            interchanged there too.
 
     Raises (at the site):
         UsageError: another number of rows, another shape, or rows with unequally many positions. A pattern is written
@@ -47,6 +48,8 @@ def swap(
         )
 
     def apply(value: Tensor, batch: Batch) -> Tensor:
+        if isinstance(source, Source) or source_at is not None:
+            require_whole_rows(site, batch)
         here = source if isinstance(source, Source) else Source(value, batch)
         rows = list(range(len(value))) if isinstance(source, Source) else list(source)
         _require_rows(site, here, rows, len(value))
@@ -55,6 +58,8 @@ def swap(
         if is_pattern(site):
             _require_same_padding(site, here.batch.attention_mask[rows], batch.attention_mask)
             return new
+        if batch.n_before is not None:
+            return new  # rows meet token by token, and the positions asked for are looked up outside
         target = acted_on(site, value, batch, at)
         origin = acted_on(site, here.values, here.batch, at if source_at is None else source_at)[rows]
         _require_paired(site, target, origin)

@@ -55,8 +55,8 @@ def mean(site: LayerComponent, value: SiteMean | Tensor, *, at: Positions | None
 
     Args:
         value: from `mean_value`, or a tensor: `[*shape]`, one for all positions, or `[place *shape]`, one for each
-            place among the real tokens of a row, where `shape` is what lies behind [batch pos] at the site. During a
-            generation places are counted in the tokens of the step: edit places with scope "prompt".
+            place among the real tokens of a row, where `shape` is what lies behind [batch pos] at the site. In a
+            generation places go on behind the prompt.
 
     Raises (at the site):
         UsageError: a mean of another shape; a row with more places than were averaged; a `SiteMean` of another site.
@@ -80,7 +80,7 @@ def mean(site: LayerComponent, value: SiteMean | Tensor, *, at: Positions | None
 
 def _by_place(site: LayerComponent, average: Tensor, value: Tensor, batch: Batch) -> Tensor:
     require_positions(site, value, batch, "a mean for each place")
-    n_places = int(batch.attention_mask.sum(dim=1).max())
+    n_places = int(batch.position_ids.max()) + 1
     if n_places > len(average):
         raise UsageError(
             f"means of {len(average)} places at {site} for a row of {n_places} tokens",

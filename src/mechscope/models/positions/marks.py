@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mechscope.models.batch import Batch
-from mechscope.models.positions.sets import PositionSet, as_many, lengths, wrong
+from mechscope.models.positions.sets import PositionSet, as_many, wrong
 
 __all__ = ["marked"]
 
@@ -39,7 +39,7 @@ def _placed(rows: Tensor | Sequence[np.ndarray | Sequence[bool]], batch: Batch) 
             )
         return rows.to(real.device)
     marks = [np.asarray(row) for row in as_many(rows, batch.n_rows, "marks")]
-    for index, (mark, n_tokens) in enumerate(zip(marks, lengths(batch).tolist(), strict=True)):
+    for index, (mark, n_tokens) in enumerate(zip(marks, real.sum(dim=1).tolist(), strict=True)):
         if mark.dtype != np.bool_ or mark.shape != (n_tokens,):
             raise wrong(
                 f"marks of row {index}: {mark.dtype} {list(mark.shape)}",

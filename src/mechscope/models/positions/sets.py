@@ -163,8 +163,9 @@ def _spanned(of_rows: Callable[[int], Sequence[tuple[int, int | None]]], text: s
 
 
 def lengths(batch: Batch) -> Int64[Tensor, "batch"]:
-    """Real tokens in each row."""
-    return batch.attention_mask.sum(dim=1)
+    """Real tokens in each row, with those that came before in a generation, as `position_ids` counts them."""
+    n_tokens = batch.attention_mask.sum(dim=1)
+    return n_tokens if batch.n_before is None else n_tokens + batch.n_before
 
 
 def as_many(rows: Sequence[Row], n_rows: int, what: str) -> Sequence[Row]:

@@ -34,6 +34,11 @@ class CleanRow:
     past: RecordedPast | None
     logits: Tensor | None
 
+    @property
+    def n_positions(self) -> int:
+        """Positions of the stream (an image has more than its one placeholder token)."""
+        return next(iter(self.inputs.values())).shape[1]
+
 
 @dataclass(frozen=True, eq=False)
 class CleanRuns:

@@ -55,8 +55,8 @@ def split_groups(
             start = start if clean.past is not None else 0
             if has_reads or (place is not None and start <= place):
                 by_start.setdefault(start, []).append(variant)
-    for starts in join_starts({start: len(same) for start, same in by_start.items()}, clean.row.n_tokens, settings):
-        start, size = starts[0], max(1, settings.max_tokens // (clean.row.n_tokens - starts[0]))
+    for starts in join_starts({start: len(same) for start, same in by_start.items()}, clean.n_positions, settings):
+        start, size = starts[0], max(1, settings.max_tokens // (clean.n_positions - starts[0]))
         joined = sorted((v for one in starts for v in by_start[one]), key=lambda v: (v.layer, v.order))
         for first in range(0, len(joined), size):
             wanted = None if place is None or place < start else place - start

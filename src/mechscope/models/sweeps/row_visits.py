@@ -85,10 +85,11 @@ class RowVisitor:
                 todo="run the edits one by one with model.logits",
             )
         for site in self.points[point]:
+            written: list[tuple[int, Tensor]] = []
             if site in self.edited:
-                found = self._edit(site, found)
+                found = self._edit(site, found, written)
             if site in self.parts:
-                self._keep(site, found)
+                self._keep(site, found, written)
         if point in self.recorded:
             self.seen[point] = found
         return found
@@ -98,7 +99,8 @@ class RowVisitor:
         if self.n_left == 0 and not self.runs_on:
             raise self.stop
 
-    def _edit(self, site: LayerComponent, found: Tensor) -> Tensor:
+    def _edit(self, site: LayerComponent, found: Tensor, written: list[tuple[int, Tensor]]) -> Tensor:
+        """What to leave at the point; `written` gets the new values with the first row of each."""
         access, is_copied = self.ground.accesses[site], False
         for first, last in self._stretches(site):
             raw, seen = self._rows(found, first, last), self._seen_rows(first, last)
@@ -107,6 +109,7 @@ class RowVisitor:
             for place in range(last - first):
                 self._write(site, self.variants[self.growing.joined[first + place]], value[place], new[place])
             raw = access.write(raw, value, new)
+            written.append((first, new))
             if last - first == self.growing.n_rows:
                 return raw
             if not is_copied:
@@ -120,11 +123,15 @@ class RowVisitor:
         edited = write_edits(variant.edits[site], frame, self.ground.batch)
         target.copy_(self.row.take(site, edited, value, self.start))
 
-    def _keep(self, site: LayerComponent, found: Tensor) -> None:
+    def _keep(self, site: LayerComponent, found: Tensor, written: list[tuple[int, Tensor]]) -> None:
         self.n_left -= 1
         if not self.growing.joined:
             return
         value = self.ground.accesses[site].read(found, self.seen)
+        if written:
+            value = value.clone()
+            for first, new in written:  # as it was written: of a derived site the point holds only the sum
+                value[first : first + len(new)] = new
         for part in self.parts[site]:
             kept = self.ground.reads[part]
             for index, of_row in zip(self.growing.joined, narrow(part, value), strict=True):

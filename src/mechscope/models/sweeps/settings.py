@@ -40,7 +40,7 @@ class SweepSettings(Spec):
 
 @dataclass(frozen=True)
 class SweepCost:
-    """Positions times blocks that were run: by the sweep (clean runs and checks included), and one by one in full."""
+    """Real positions times blocks that ran: in the sweep, clean runs and checks included; and one by one in full."""
 
     n_run: int
     n_full: int

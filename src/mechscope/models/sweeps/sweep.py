@@ -184,6 +184,5 @@ class _Sweep:
         )
 
     def _cost(self, n_in_groups: int, n_checks: int) -> SweepCost:
-        n_one = self.network.n_layers * written_side(self.batch).input_ids.numel()
-        n_clean = self.network.n_layers * sum(row.row.n_tokens for row in self.clean.rows)
-        return SweepCost(n_run=n_clean + n_in_groups + n_checks * n_one, n_full=len(self.variants) * n_one)
+        n_one = self.network.n_layers * sum(row.n_positions for row in self.clean.rows)
+        return SweepCost(n_run=(1 + n_checks) * n_one + n_in_groups, n_full=len(self.variants) * n_one)

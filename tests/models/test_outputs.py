@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from mechscope.core import LayerComponent, UsageError
 from mechscope.models import Batch, Edit, Model
 from mechscope.models.outputs import token_strings
+from mechscope.testing.zoo.decoders import DECODERS
 
 Bare = Callable[[str], nn.Module]
 
@@ -69,3 +70,12 @@ def test_tokens_are_shown_with_their_spaces() -> None:
     pieces.decoder = Metaspace()
     assert token_strings(PreTrainedTokenizerFast(tokenizer_object=pieces), 2) == ("a", " cat")
     assert token_strings(None, 2) is None
+
+
+def test_a_norm_without_weights_centres_and_nothing_else() -> None:
+    model = Model.open(DECODERS["olmo"]())
+    direction = torch.randn(3, model.d_model, generator=torch.Generator().manual_seed(4))
+    matrix = model.module.get_submodule("lm_head").weight
+    assert isinstance(matrix, Tensor)
+    told = (direction - direction.mean(dim=1, keepdim=True)) @ matrix.detach().T
+    torch.testing.assert_close(model.output_directions(direction), told, rtol=1e-5, atol=1e-6)

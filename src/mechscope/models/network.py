@@ -10,7 +10,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from mechscope.core import LayerComponent, UsageError
-from mechscope.models.batch import Batch
+from mechscope.models.batch import DECODER_IDS, Batch
 from mechscope.models.block_sites import site_accesses
 from mechscope.models.component_map import ComponentMap, Tap, blocks_of, find_module
 from mechscope.models.eager import eager_attention, needs_eager
@@ -115,7 +115,7 @@ class Network:
             outcome = run_forward(self.module, arguments, batch, plan)
         logits = output_logits(outcome.output) if wants_output else None
         if logits is not None and edits and LOGITS in edits:
-            logits = write_edits(edits[LOGITS], logits, batch)
+            logits = write_edits(edits[LOGITS], logits, batch.decoder if DECODER_IDS in batch.extra else batch)
         return outcome, logits
 
     def ways_to(self, sites: Sequence[LayerComponent]) -> dict[LayerComponent, Access]:

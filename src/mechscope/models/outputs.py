@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from mechscope.core import UsageError
 from mechscope.models.component_map import ComponentMap
-from mechscope.models.projections import projection_matrix, read_norm
+from mechscope.models.final_maps import FinalMap, LinearParts, read_final_map
+from mechscope.models.projections import projection_matrix
 
 __all__ = ["output_directions", "token_strings"]
 
@@ -26,23 +27,33 @@ def output_directions(
             todo="name the linear map to the outputs in the component map",
         )
     matrix = projection_matrix(module.get_submodule(component_map.unembedding))
-    if directions.ndim != 2 or directions.shape[1] != matrix.shape[0]:
+    final = None
+    if component_map.final_norm is not None and component_map.pooled is None:
+        final = _final_map(module, component_map)
+    width = final.matrix.shape[0] if isinstance(final, LinearParts) else matrix.shape[0]
+    if directions.ndim != 2 or directions.shape[1] != width:
         raise UsageError(
             f"directions of shape {tuple(directions.shape)}",
-            expected=f"[n {matrix.shape[0]}], as the unembedding takes them",
+            expected=f"[n {width}], as the stream is wide",
             todo="pass one direction a row",
         )
     directions = directions.to(matrix.device, matrix.dtype)
-    if component_map.final_norm is not None and component_map.pooled is None:
-        norm = read_norm(module.get_submodule(component_map.final_norm))
-        if norm is None:
-            raise UsageError(
-                f"{component_map.final_norm!r} is no norm of a known form, so the path to the logits is not linear",
-                expected="a final LayerNorm or RMSNorm",
-                todo="measure the effect with an edit instead",
-            )
-        directions = norm.linear(directions)
+    directions = directions if final is None else final.linear(directions)
     return directions @ matrix * (component_map.logit_scale or 1.0)
+
+
+def _final_map(module: nn.Module, component_map: ComponentMap) -> FinalMap:
+    assert component_map.final_norm is not None
+    like = next(parameter for parameter in module.parameters() if parameter.dtype.is_floating_point)
+    width = projection_matrix(module.get_submodule(str(component_map.unembedding))).shape[0]
+    final = read_final_map(module.get_submodule(component_map.final_norm), like=like.new_zeros(width))
+    if final is None or component_map.head_transform:
+        raise UsageError(
+            f"{component_map.final_norm!r} is no norm of a known form, so the path to the logits is not linear",
+            expected="a final LayerNorm, RMSNorm or linear map",
+            todo="measure the effect with an edit instead",
+        )
+    return final
 
 
 def token_strings(tokenizer: PreTrainedTokenizerBase | None, d_vocab: int) -> tuple[str, ...] | None:

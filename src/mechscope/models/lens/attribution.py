@@ -24,8 +24,8 @@ from torch import Tensor
 from mechscope.core import BadDataError, LayerComponent, UsageError, unknown_name
 from mechscope.models.batch import Batch
 from mechscope.models.lens.directions import VocabularyDirection, vocabulary_direction
-from mechscope.models.lens.final_maps import pull_back
 from mechscope.models.lens.places import PlaceChoice
+from mechscope.models.lens.pulling_back import pull_back
 from mechscope.models.lens.readings import Reading, last_stream, read_streams, tolerance_of
 from mechscope.models.model import Model
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechscope.core import UsageError
-from mechscope.models.lens.final_maps import FinalMap, read_final_map
+from mechscope.models.final_maps import FinalMap, read_final_map
 from mechscope.models.lens.places import Places, Pooling
 from mechscope.models.model import Model
 

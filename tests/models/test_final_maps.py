@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mechscope.models.lens.final_maps import LinearParts, read_final_map
+from mechscope.models.final_maps import LinearParts, read_final_map
 from mechscope.models.projections import NormParts
 
 

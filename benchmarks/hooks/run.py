@@ -17,7 +17,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from subjects import SUBJECTS, save
 
 ON_BATCH = ("mid", "streams", "z", "head_out")
 REFERENCE = "plain"
+SECONDS_OURS, SECONDS_OTHERS = 20.0, 6.0  # at one task; a pair that has begun is finished
 
 
 def main() -> None:
@@ -36,8 +37,8 @@ def main() -> None:
     parser.add_argument("--models", default="gpt2,neox,llama")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--cache", type=Path, default=Path("build/bench"), help="environments, networks and results")
-    parser.add_argument("--pairs", type=int, default=5, help="pairs of mechscope and of plain hooks")
-    parser.add_argument("--peer-pairs", type=int, default=2, help="pairs of every other peer")
+    parser.add_argument("--pairs", type=int, default=5, help="most pairs of mechscope and plain hooks")
+    parser.add_argument("--peer-pairs", type=int, default=2, help="most pairs of the others")
     parser.add_argument("--quick", action="store_true", help="small inputs and few pairs: does it all run?")
     options = parser.parse_args()
     peers = _names(options.peers, REQUIREMENTS, "peer")
@@ -85,7 +86,7 @@ def _measure(
     measured: Measured,
     pythons: dict[str, Path],
     tasks: Sequence[str],
-    n_pairs: dict[str, int],
+    n_pairs: Mapping[str, int],
     *,
     folder: Path,
     output: Path,
@@ -110,8 +111,7 @@ def _measure(
                     measured.cells[peer]["streams"] = Cellwise(error=f"memory: {error}")
         for task in tasks:
             _check(measured, workers, task)
-            for peer, index in _turns([p for p, w in workers.items() if task in w.tasks], n_pairs, task):
-                _take_pair(measured, workers[peer], task, index)
+            _take_turns(measured, [worker for worker in workers.values() if task in worker.tasks], task, n_pairs)
             print(
                 f"{measured.subject} {task}: done after {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True
             )
@@ -120,17 +120,25 @@ def _measure(
             worker.close()
 
 
-def _turns(peers: Sequence[str], n_pairs: dict[str, int], task: str) -> Iterator[tuple[str, int]]:
+def _take_turns(measured: Measured, workers: Sequence[Called], task: str, n_pairs: Mapping[str, int]) -> None:
     """Peers in turn, and the turn moves on by one each time round; plain hooks come first, to be compared with."""
-    ordered = sorted(peers, key=lambda peer: peer != REFERENCE)
-    most = {
-        peer: min(n_pairs[peer], 1 if task == "sweep" else 3 if task == "sweep_batched" else 99) for peer in ordered
-    }
-    for index in range(max(most.values(), default=0)):
-        start = index % len(ordered)
-        for peer in (*ordered[start:], *ordered[:start]):
-            if index < most[peer]:
-                yield peer, index
+    ordered = sorted(workers, key=lambda worker: worker.peer != REFERENCE)
+    for index in range(max(n_pairs.values())):
+        start = index % max(1, len(ordered))
+        for worker in (*ordered[start:], *ordered[:start]):
+            cell = measured.cells[worker.peer].get(task, Cellwise())
+            if index < n_pairs[worker.peer] and not (index and _is_enough(cell, task, worker.peer, index)):
+                _take_pair(measured, worker, task, index)
+
+
+def _is_enough(cell: Cellwise, task: str, peer: str, index: int) -> bool:
+    """Whether a peer's time at a task is over; mechscope and plain hooks have more of it."""
+    if task.startswith("sweep"):
+        return task == "sweep" or peer not in (OURS, REFERENCE) or index == 3
+    is_ours = peer in (OURS, REFERENCE)
+    if is_ours and index < 3:
+        return False
+    return sum(cell.bare) + sum(cell.measured) > (SECONDS_OURS if is_ours else SECONDS_OTHERS)
 
 
 def _check(measured: Measured, workers: dict[str, Called], task: str) -> None:

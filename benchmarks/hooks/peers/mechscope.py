@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from subjects import Inputs, Subject, load
+from subjects import Cell, Inputs, Subject, load
 from torch import Tensor
 
+from mechscope.core import LayerComponent
+from mechscope.models import interventions, positions
 from mechscope.models.batch import Batch
 from mechscope.models.model import Model
 
@@ -35,9 +38,39 @@ class Access:
 
     def _capture(self, ids: Tensor, *selectors: str) -> Values:
         sites = [site for selector in selectors for site in self.model.parse_sites(selector)]
-        captured = self.model.capture(Batch(ids, torch.ones_like(ids)), sites)
+        captured = self.model.capture(rows(ids), sites)
         return {f"{site.kind}.{site.layer}": value for site, value in captured.values.items()}
+
+    def sweep_batched(self, cells: Sequence[Cell]) -> Tensor:
+        clean, corrupt = rows(self.inputs.clean), rows(self.inputs.corrupt)
+        sites = [*self.model.parse_sites("resid_pre:*"), *self.model.parse_sites("z:*")]
+        read = self.model.capture(clean, sites).values
+        sources = {site: interventions.Source(value, clean) for site, value in read.items()}
+        edits = []
+        for cell in cells:
+            if cell.kind == "resid":
+                site = LayerComponent(kind="resid_pre", layer=cell.layer)
+                edits.append(interventions.swap(site, sources[site], at=positions.from_left(cell.index)))
+            else:
+                whole = LayerComponent(kind="z", layer=cell.layer)
+                site = whole.model_copy(update={"head": cell.index})
+                edits.append(interventions.swap(site, self._head(sources[whole], cell), at=positions.from_right(0)))
+        return self.model.sweep(corrupt, [[edit] for edit in edits]).logits[:, 0]
+
+    @staticmethod
+    def _head(source: interventions.Source, cell: Cell) -> interventions.Source:
+        return interventions.Source(source.values[:, :, cell.index], source.batch)
+
+    def steer(self) -> Tensor:
+        site = LayerComponent(kind="resid_post", layer=self.subject.middle)
+        edit = interventions.add(site, self.inputs.steering)
+        generation = self.model.generate(rows(self.inputs.prompts), max_new_tokens=self.inputs.n_new, edits=[edit])
+        return generation.batch.input_ids
 
     def open(self) -> None:
         """Open the network that is in memory, every check included."""
-        Model.open(self.module)
+        Model.open(self.module, verify="anew")
+
+
+def rows(ids: Tensor) -> Batch:
+    return Batch(ids, torch.ones_like(ids))

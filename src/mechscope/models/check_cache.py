@@ -25,7 +25,7 @@ from mechscope.store import write_json
 
 __all__ = ["FOLDER_VARIABLE", "verified"]
 
-FORMAT = 1  # counts up whenever a check changes
+FORMAT = 2  # counts up whenever a check changes
 FOLDER_VARIABLE = "MECHSCOPE_CACHE"
 
 _KNOWN: dict[str, CheckResult] = {}

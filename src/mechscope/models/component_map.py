@@ -31,7 +31,8 @@ class HeadTap(Spec):
     """Where the heads' queries, keys or values come out: the same slice of every group of a projection's output.
 
     The output's last axis is cut into `n_groups` equal groups; `start:stop` of each is taken, and what was taken is
-    shared out evenly among `n_heads`. See `head_layouts` for the layouts that occur.
+    shared out evenly among `n_heads`. See `head_layouts` for the layouts that occur. `has_group_axis`: an axis of one
+    stands between batch and positions (DeepSeek's latent).
     """
 
     module: str
@@ -39,6 +40,7 @@ class HeadTap(Spec):
     n_groups: int = 1
     start: int = 0
     stop: int | None = None
+    has_group_axis: bool = False
 
 
 class ComponentMap(Spec):
@@ -56,6 +58,7 @@ class ComponentMap(Spec):
             `attention_projection`.
         query, key, value: where the heads' queries, keys and values come out; `key` and `value` say how many
             key-value heads there are.
+        head_clip: queries, keys and values are clipped to plus and minus this behind the place where they are read.
         cross_attention, cross_attention_projection, cross_query, cross_key, cross_value: the same for a decoder's
             attention to its encoder; it comes after `attention` and returns the stream where that does.
         mlp: the module whose output is what the MLP adds to the stream.
@@ -99,6 +102,7 @@ class ComponentMap(Spec):
     query: HeadTap | None = None
     key: HeadTap | None = None
     value: HeadTap | None = None
+    head_clip: float | None = None
     cross_attention: str | None = None
     cross_attention_projection: str | None = None
     cross_query: HeadTap | None = None

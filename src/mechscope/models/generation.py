@@ -78,7 +78,7 @@ def generate(
 ) -> Generation:
     """See `Model.generate`."""
     module = network.module
-    _require_generator(network, batch, max_new_tokens, sites)
+    _require_generator(network, batch, max_new_tokens, sites, edits)
     batch = batch.to(network.device)
     ends = _ends(module) if stops_at is None else list(stops_at)
     visitor = _Steps(network, batch, sites, edits)
@@ -87,6 +87,7 @@ def generate(
         "eos_token_id": ends or None,
         "pad_token_id": ends[0] if ends else 0,  # stands behind the end of a row, where the mask is 0
         "do_sample": sampling is not None,
+        "use_cache": True,  # some configs (MPT's) say otherwise, and every step would see the whole row again
         **({} if sampling is None else _drawing(sampling)),
     }  # anything else is left as the model's own generation config has it
     with ExitStack() as stack:
@@ -182,7 +183,13 @@ class _Found:
         return self.found
 
 
-def _require_generator(network: Network, batch: Batch, max_new_tokens: int, sites: Sequence[LayerComponent]) -> None:
+def _require_generator(
+    network: Network,
+    batch: Batch,
+    max_new_tokens: int,
+    sites: Sequence[LayerComponent],
+    edits: Mapping[LayerComponent, Sequence[Edit]],
+) -> None:
     component_map, name = network.component_map, type(network.module).__name__
     if component_map.kind != "causal_lm" or not hasattr(network.module, "generate"):
         raise UsageError(
@@ -203,6 +210,13 @@ def _require_generator(network: Network, batch: Batch, max_new_tokens: int, site
             f"a prompt and {max_new_tokens} new tokens, {longest} together",
             expected=f"at most {component_map.max_positions}, the model's positions",
             todo="generate fewer tokens, or cut the prompt",
+        )
+    latent = network.component_map.value is not None and network.component_map.value.has_group_axis
+    if latent and (found := [str(site) for site in (*sites, *edits) if site.kind == "v"]):
+        raise UsageError(
+            f"{found[0]} while generating: values are made anew from latents, over the whole past in every step",
+            expected="a site that each token passes once",
+            todo="generate without it, then capture or edit it on the generated batch",
         )
     if needs_eager(sites) or LOGITS in sites:
         raise UsageError(

@@ -155,6 +155,9 @@ class _BlockIdentities:
         before = self._get("resid_mid") if self.map.mlp_returns_stream else None
         if self.map.mlp_returns_stream and before is None:
             return
+        if before is not None and told.shape != before.shape:
+            yield Measured("neurons", self._sites("mlp_post"), float("nan"), "the projection ends at another width")
+            return
         told = told if before is None else told + before
         if self.map.mlp_norm_after:
             told = _output(self._module(self.map.mlp_norm_after), told)

@@ -7,8 +7,9 @@ All blocks are cut apart (the stream into each is detached), the network runs on
     v   the same for v
     mlp_pre   d mlp_post[neuron j] / d mlp_pre is zero but at j
 
-The error is the largest gradient where there should be none, over the largest at all. It tells a wrong split of a fused
-projection, a wrong count of key-value heads, and queries taken for keys; keys taken for values show in the pattern.
+The error is the largest gradient where there should be none, over the largest at all. Besides, there must be as many
+queries as heads, and keys as wide as queries. This tells a wrong split of a fused projection, a wrong count of heads,
+and queries taken for keys; keys taken for values show in the pattern.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from mechscope.models.network import Network
 __all__ = ["measure_isolation"]
 
 HEAD = 1  # any; the last head but one of two would do as well
-NEURON = 1
 INPUTS = ("q", "k", "v")
 
 
@@ -44,7 +44,8 @@ def measure_isolation(network: Network, batch: Batch, values: Values) -> Iterato
         return
     reads = [site for site in values if site.kind in targets.values()]
     edits = {site: [Edit(site, _shift(shift))] for site, shift in shifts.items()}
-    cuts = [site for site in values if site.kind == "resid_pre" or (site.kind == "final_norm" and site.stack)]
+    ends = {"resid_post", "final_norm"}  # an encoder's, which the decoder reads
+    cuts = [site for site in values if site.kind == "resid_pre" or (site.stack and site.kind in ends)]
     edits |= {site: [Edit(site, lambda value, batch: value.detach())] for site in cuts}
     outcome, _ = network.run(batch, reads, edits, keeps_graph=True)
     for prefix, target in targets.items():
@@ -69,21 +70,37 @@ def _measure(read: Values, shifts: dict[LayerComponent, Tensor], target: str) ->
             yield Measured("apart", (site,), float("nan"), f"it does not reach {_target(site, target)}")
             continue
         end = read[_target(site, target)]
+        if fault := _misfit(site, shifts, end):
+            yield Measured("apart", (site,), float("nan"), fault)
+            continue
         yield Measured("apart", (site,), _stray(site, gradient.abs(), end), _told(site))
 
 
 def _slice_of(value: Tensor) -> Tensor:
     """One neuron everywhere; or one head at the last position, weighted so that no symmetry hides it."""
     if value.ndim < 4:
-        return value[..., NEURON % value.shape[-1]]
+        return value[..., _loudest(value)]
     head = value[:, -1, HEAD % value.shape[-2]]
     return head * torch.linspace(0.5, 1.5, head.shape[-1], device=head.device, dtype=head.dtype)
+
+
+def _misfit(site: LayerComponent, shifts: dict[LayerComponent, Tensor], end: Tensor) -> str:
+    """What is wrong with the shape: where too few heads are counted, each still acts by itself."""
+    value = shifts[site]
+    if site.kind == "mlp_pre" and value.shape[-1] != end.shape[-1]:
+        return f"{value.shape[-1]} inputs for {end.shape[-1]} neurons"
+    if site.kind.endswith("q") and value.shape[-2] != end.shape[-2]:
+        return f"{value.shape[-2]} heads of queries for {end.shape[-2]} heads"
+    query = shifts.get(LayerComponent(kind=f"{site.kind[:-1]}q", layer=site.layer, stack=site.stack))
+    if site.kind.endswith("k") and query is not None and query.shape[-1] != value.shape[-1]:
+        return f"keys of width {value.shape[-1]} for queries of width {query.shape[-1]}"
+    return ""
 
 
 def _stray(site: LayerComponent, gradient: Tensor, end: Tensor) -> float:
     stray = gradient.clone()
     if site.kind == "mlp_pre":
-        stray[..., NEURON % end.shape[-1]] = 0
+        stray[..., _loudest(end)] = 0
     else:
         n_heads, n_own = end.shape[-2], gradient.shape[-2]
         own = HEAD % n_heads // max(n_heads // n_own, 1)
@@ -92,6 +109,11 @@ def _stray(site: LayerComponent, gradient: Tensor, end: Tensor) -> float:
         if not is_query and gradient.shape[1] > 1 and not bool((gradient[:, :-1] > 0).any()):
             return float("nan")  # keys and values act from other positions too
     return float(stray.max() / gradient.max())
+
+
+def _loudest(neurons: Tensor) -> int:
+    """The neuron with the largest value: one that a ReLU lets through, so that there is a gradient to measure."""
+    return int(neurons.detach().abs().flatten(0, -2).amax(dim=0).argmax())
 
 
 def _told(site: LayerComponent) -> str:

@@ -33,7 +33,11 @@ def latent_attention_map(config: Mapping[str, Any]) -> ComponentMap:
         "query": HeadTap(module=query, n_heads=n_heads),
         "key": None,
         "value": HeadTap(
-            module="self_attn.kv_b_proj", n_heads=n_heads, n_groups=n_heads, start=config["qk_nope_head_dim"]
+            module="self_attn.kv_b_proj",
+            n_heads=n_heads,
+            n_groups=n_heads,
+            start=config["qk_nope_head_dim"],
+            has_group_axis=True,
         ),
         "absent": {"k": NO_KEYS},
     }

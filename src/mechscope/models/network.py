@@ -60,6 +60,7 @@ class Network:
         self.n_encoder_layers = 0 if encoder is None else len(blocks_of(module, encoder))
         self.n_ids = _count_ids(module, component_map)
         self.device = next(module.parameters()).device
+        self.dtype = next(part.dtype for part in module.parameters() if part.dtype.is_floating_point)
         self.habits = Habits(copies=component_map.writes_in_place)
 
     @cached_property

@@ -45,8 +45,8 @@ def read_patterns(network: Network, batch: Batch) -> PatternReading | None:
     return PatternReading(outcome.values, failures, logits)
 
 
-def measure_patterns(reading: PatternReading) -> Iterator[Measured]:
-    """Both identities for every pattern that was read."""
+def measure_patterns(reading: PatternReading, *, head_clip: float | None = None) -> Iterator[Measured]:
+    """Both identities for every pattern that was read; the map's `head_clip` lies between v and z."""
     for site, pattern in reading.values.items():
         if not is_pattern(site):
             continue
@@ -57,6 +57,7 @@ def measure_patterns(reading: PatternReading) -> Iterator[Measured]:
         value = reading.values.get(value_site := _beside(site, "v"))
         z = reading.values.get(_beside(site, "z"))
         if value is not None and z is not None:
+            value = value if head_clip is None else value.clamp(-head_clip, head_clip)
             error = relative_error(_mixed(pattern, value), z)
             yield Measured("mix", (site, value_site), error, "pattern times v = z")
 

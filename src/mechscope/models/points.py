@@ -73,7 +73,7 @@ class Stream:
 def direct(point: Tap, *, factor: float = 1.0, like: Tap | None = None) -> Access:
     """The tensor at a point as it stands, times a factor; in the leading shape of the tensor at `like`, if given."""
     if like is None and factor == 1.0:
-        return Access(point, read=lambda raw, seen: raw, write=lambda raw, old, new: new)
+        return Access(point, read=lambda raw, seen: raw, write=lambda raw, old, new: _laid_out_as(raw, new))
 
     def read(raw: Tensor, seen: Seen) -> Tensor:
         shaped = raw if like is None else raw.reshape(*seen[like].shape[:-1], raw.shape[-1])
@@ -104,10 +104,12 @@ def head_slice(point: Tap, tap: HeadTap) -> Access:
     """The heads' queries, keys or values in a projection's output: [... n_heads d_head]."""
 
     def cut(raw: Tensor) -> Tensor:
+        raw = raw.squeeze(1) if tap.has_group_axis else raw
         return raw.view(*raw.shape[:-1], tap.n_groups, -1)[..., tap.start : tap.stop]
 
     def read(raw: Tensor, seen: Seen) -> Tensor:
-        return cut(raw.contiguous()).reshape(*raw.shape[:-1], tap.n_heads, -1)
+        part = cut(raw.contiguous())
+        return part.reshape(*part.shape[:-2], tap.n_heads, -1)
 
     def write(raw: Tensor, old: Tensor, new: Tensor) -> Tensor:
         written = raw.clone(memory_format=torch.contiguous_format)
@@ -173,6 +175,13 @@ def scaled(value: Tensor, factor: float) -> Tensor:
 
 def _head_axis(site: LayerComponent, value: Tensor) -> int:
     return 1 if site.kind.endswith("pattern") else value.ndim - 2
+
+
+def _laid_out_as(raw: Tensor, new: Tensor) -> Tensor:
+    """`new` with the strides of `raw`: kernels round otherwise where the layout is another (Phi-3's gate is a half)."""
+    if new.stride() == raw.stride() or raw.is_contiguous():
+        return new
+    return torch.empty_strided(raw.shape, raw.stride(), dtype=new.dtype, device=new.device).copy_(new)
 
 
 def _add_change(raw: Tensor, old: Tensor, new: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ class Run:
             raise _not_called(late[0], before=access.point)
         value = new = access.read(raw, self.seen)
         if edits := self.plan.edits.get(site):
-            new = write_edits(edits, value, self.decoder_batch if site.stack is None else self.batch)
+            new = write_edits(edits, value, self._batch_at(site))
         for part in self.leaf_parts.get(site, ()):
             leaf = self.leaves[part] = torch.zeros_like(narrow(part, new), requires_grad=True)
             new = widen(part, new, narrow(part, new) + leaf)
@@ -160,6 +160,11 @@ class Run:
                 self._keep(part, narrow(part, value))
             self.n_left -= 1
         return raw
+
+    def _batch_at(self, site: LayerComponent) -> Batch:
+        """The tokens along a site's positions: a decoder's, but for keys and values that it takes off its encoder."""
+        is_encoders = site.stack is not None or site.kind in {"cross_k", "cross_v"}
+        return self.batch if is_encoders else self.decoder_batch
 
     def _keep(self, site: LayerComponent, value: Tensor) -> None:
         if not self.plan.keeps_graph:

@@ -46,7 +46,7 @@ def probe_batch(network: Network) -> Batch:
     if component_map.value_inputs:
         ids = torch.zeros((N_ROWS, 1), dtype=torch.int64)
         extra |= {
-            name: torch.randn((N_ROWS, *shape), generator=generator)
+            name: torch.randn((N_ROWS, *shape), generator=generator).to(network.dtype)
             for name, shape in component_map.value_inputs.items()
         }
     return Batch(ids, torch.ones_like(ids), extra)

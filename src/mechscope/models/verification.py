@@ -130,7 +130,7 @@ class _Checks:
             tolerance = max(self.tolerance, *map(_tolerance, self.patterns.values.values()))
             rows += [
                 measured_row(found.name, site, found.error, tolerance=tolerance, note=found.note)
-                for found in measure_patterns(self.patterns)
+                for found in measure_patterns(self.patterns, head_clip=self.network.component_map.head_clip)
                 for site in found.sites
             ]
         self.values = self._standing(self.values, rows)

@@ -27,6 +27,7 @@ class Mpt:
             attention="attn",
             attention_projection="attn.out_proj",
             **joined_heads("attn.Wqkv", d_head=config["d_model"] // n_heads, n_heads=n_heads),
+            head_clip=config["attn_config"]["clip_qkv"],
             mlp="ffn",
             mlp_pre=Tap(module="ffn.act", at="input"),
             mlp_projection="ffn.down_proj",

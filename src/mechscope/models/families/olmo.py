@@ -18,4 +18,5 @@ class Olmo:
 
     def component_map(self, config: Mapping[str, Any]) -> ComponentMap:
         """Llama's layout. With `clip_qkv`, q, k and v are read before they are clipped, which is done in place."""
-        return llama_map(config, writes_in_place=config.get("clip_qkv") is not None)
+        clip = config["clip_qkv"]
+        return llama_map(config, writes_in_place=clip is not None, head_clip=clip)

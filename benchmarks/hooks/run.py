@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,9 @@ def main() -> None:
     options = parser.parse_args()
     peers = _names(options.peers, REQUIREMENTS, "peer")
     peers = [OURS, REFERENCE, *(peer for peer in peers if peer not in (OURS, REFERENCE))]
-    models, tasks = _names(options.models, SUBJECTS, "model"), _names(options.tasks, TASKS, "task")
+    models, named = _names(options.models, SUBJECTS, "model"), _names(options.tasks, TASKS, "task")
+    # batched sweeps are held against one forward a cell, which comes before them
+    tasks = [task for task in TASKS if task in named or (task == "sweep" and "sweep_batched" in named)]
     n_pairs = {peer: options.pairs if peer in (OURS, REFERENCE) else options.peer_pairs for peer in peers}
     if options.quick:
         n_pairs = dict.fromkeys(peers, 1)
@@ -55,6 +58,7 @@ def main() -> None:
     for model in models:
         folder = save(SUBJECTS[model], options.cache / "subjects" / model)
         output = options.cache / "results" / model
+        shutil.rmtree(output, ignore_errors=True)
         measured = Measured(model, SUBJECTS[model].title, absent=dict(absent))
         _measure(measured, pythons, tasks, n_pairs, folder=folder, output=output, is_quick=options.quick)
         measured.write(options.cache / "results" / f"{model}.json")

@@ -13,6 +13,7 @@ from mechscope.core import LayerComponent
 from mechscope.models import interventions, positions
 from mechscope.models.batch import Batch
 from mechscope.models.model import Model
+from mechscope.models.sweeps.cells import head_patches, residual_patches
 
 Values = dict[str, Tensor]
 STREAMS = ("resid_pre", "attn_out", "mlp_out", "resid_post")
@@ -43,23 +44,11 @@ class Access:
 
     def sweep_batched(self, cells: Sequence[Cell]) -> Tensor:
         clean, corrupt = rows(self.inputs.clean), rows(self.inputs.corrupt)
-        sites = [*self.model.parse_sites("resid_pre:*"), *self.model.parse_sites("z:*")]
-        read = self.model.capture(clean, sites).values
-        sources = {site: interventions.Source(value, clean) for site, value in read.items()}
-        edits = []
-        for cell in cells:
-            if cell.kind == "resid":
-                site = LayerComponent(kind="resid_pre", layer=cell.layer)
-                edits.append(interventions.swap(site, sources[site], at=positions.from_left(cell.index)))
-            else:
-                whole = LayerComponent(kind="z", layer=cell.layer)
-                site = whole.model_copy(update={"head": cell.index})
-                edits.append(interventions.swap(site, self._head(sources[whole], cell), at=positions.from_right(0)))
-        return self.model.sweep(corrupt, [[edit] for edit in edits]).logits[:, 0]
-
-    @staticmethod
-    def _head(source: interventions.Source, cell: Cell) -> interventions.Source:
-        return interventions.Source(source.values[:, :, cell.index], source.batch)
+        streams = residual_patches(self.model, corrupt, clean)
+        heads = head_patches(self.model, corrupt, clean, at=positions.from_right(0))
+        grids = {"resid": streams, "head": heads}
+        variants = [grids[cell.kind].variants[cell.layer * grids[cell.kind].shape[1] + cell.index] for cell in cells]
+        return self.model.sweep(corrupt, variants).logits[:, 0]
 
     def steer(self) -> Tensor:
         site = LayerComponent(kind="resid_post", layer=self.subject.middle)

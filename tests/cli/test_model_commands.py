@@ -4,12 +4,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
 
+from mechscope.models import ComponentMap
+from mechscope.models.families.gpt2 import Gpt2
 from mechscope.models.loading import quiet
 from mechscope.testing.command_line import Call
 from mechscope.testing.zoo import DECODERS
@@ -18,12 +22,19 @@ KINDS = ["resid_pre", "q", "k", "v", "z", "head_out", "attn_out", "mlp_pre", "ml
 EXPECTED = Path(__file__).parent / "expected"
 
 
-@pytest.fixture(scope="session")
-def clipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that clips its values between projection and attention, so that `v` and `pattern` do not hold."""
-    folder = tmp_path_factory.mktemp("models") / "clipped"
+@pytest.fixture
+def wrong(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model whose family's map claims that half of what a sublayer puts out is added."""
+    right = Gpt2.component_map
+
+    def halved(family: Gpt2, config: Mapping[str, Any]) -> ComponentMap:
+        found: ComponentMap = right(family, config).updated(residual_multiplier=0.5)
+        return found
+
+    monkeypatch.setattr(Gpt2, "component_map", halved)
+    folder = tmp_path_factory.mktemp("models") / "wrong"
     with quiet():
-        DECODERS["olmo-clipped"]().save_pretrained(folder)
+        DECODERS["gpt2"]().save_pretrained(folder)
     return folder
 
 
@@ -44,45 +55,47 @@ def test_verify_prints_a_line_a_check_and_kind_of_site(call: Call, model_folder:
     assert masked(found.out) == expected("model_verify")
 
 
-def test_verify_says_what_is_refused_and_why(call: Call, clipped: Path) -> None:
-    found = call("model", "verify", clipped)
+def test_verify_says_what_is_refused_and_why(call: Call, wrong: Path) -> None:
+    found = call("model", "verify", wrong)
     assert (found.code, found.err) == (0, "")
     assert masked(found.out) == expected("model_verify_refused")
 
 
-def test_strict_ends_with_the_code_of_bad_data(call: Call, clipped: Path, model_folder: Path) -> None:
-    plain, strict = call("model", "verify", clipped), call("model", "verify", clipped, "--strict")
+def test_strict_ends_with_the_code_of_bad_data(call: Call, wrong: Path, model_folder: Path) -> None:
+    plain, strict = call("model", "verify", wrong), call("model", "verify", wrong, "--strict")
     assert (strict.code, strict.out) == (5, plain.out)
-    assert strict.err.splitlines()[0] == "error  6 sites of clipped are refused"
+    assert strict.err.splitlines()[0] == "error  12 sites of wrong are refused"
     assert call("model", "verify", model_folder, "--strict").code == 0
-    as_json = call("model", "verify", clipped, "--strict", "--json")
+    as_json = call("model", "verify", wrong, "--strict", "--json")
     assert (as_json.code, as_json.envelope["ok"], as_json.envelope["result"]["passed"]) == (5, True, False)
 
 
-def test_verify_in_json_carries_the_lines_and_the_reasons(call: Call, clipped: Path) -> None:
-    result = call("model", "verify", clipped, "--json").envelope["result"]
+def test_verify_in_json_carries_the_lines_and_the_reasons(call: Call, wrong: Path) -> None:
+    result = call("model", "verify", wrong, "--json").envelope["result"]
     assert {key: result[key] for key in ("model", "network", "n_layers", "dtype", "device", "n_standing")} == {
-        "model": "clipped",
-        "network": "OlmoForCausalLM",
+        "model": "wrong",
+        "network": "GPT2LMHeadModel",
         "n_layers": 3,
         "dtype": "float32",
         "device": "cpu",
-        "n_standing": 36,
+        "n_standing": 30,
     }
-    assert sorted(result["refused"]) == [f"{kind}:{layer}" for kind in ("pattern", "v") for layer in range(3)]
+    assert sorted(result["refused"]) == [
+        f"{kind}:{n}" for kind in ("attn_out", "head_out", "mlp_out") for n in range(3)
+    ]
     assert result["rows"] == []
-    (line,) = [line for line in result["lines"] if line["check"] == "mix" and line["kind"] == "v"]
-    assert line.pop("error") > 1
+    (line,) = [line for line in result["lines"] if line["check"] == "stream" and line["kind"] == "mlp_out"]
+    assert line.pop("error") > 0.1
     assert line == {
-        "check": "mix",
-        "meaning": "pattern times v = z",
-        "kind": "v",
-        "sites": "v:0-2",
+        "check": "stream",
+        "meaning": "resid_pre + attn_out + mlp_out = resid_post",
+        "kind": "mlp_out",
+        "sites": "mlp_out:0-2",
         "n_sites": 3,
         "tolerance": 1e-05,
         "passed": False,
-        "refused": ["v:0", "v:1", "v:2"],
-        "note": "pattern times v = z",
+        "refused": ["mlp_out:0", "mlp_out:1", "mlp_out:2"],
+        "note": "resid_mid + mlp_out = resid_post",
     }
 
 
@@ -149,14 +162,17 @@ def test_sites_lists_them_with_shapes(call: Call, model_folder: Path) -> None:
     assert masked(found.out) == expected("model_sites")
 
 
-def test_sites_that_cannot_be_used_are_listed_with_the_reason(call: Call, clipped: Path) -> None:
-    result = call("model", "sites", clipped, "--json").envelope["result"]
-    assert [(row["sites"], row["how"]) for row in result["unreached"]] == [
-        ("pattern:0-2", "refused"),
-        ("v:0-2", "refused"),
+def test_sites_that_cannot_be_used_are_listed_with_the_reason(call: Call, wrong: Path) -> None:
+    result = call("model", "sites", wrong, "--json").envelope["result"]
+    told = [(row["sites"], row["how"], row["reason"].partition(":")[0]) for row in result["unreached"]]
+    stream, half = "stream (resid_pre + attn_out = resid_mid)", "stream (resid_mid + mlp_out = resid_post)"
+    assert told == [
+        ("resid_mid:0-2", "refused", "middle"),
+        ("attn_out:0-2", "refused", stream),
+        ("head_out:0-2", "refused", stream),
+        ("mlp_out:0-2", "refused", half),
     ]
-    assert all(row["reason"].startswith("mix (pattern times v = z): relative error is") for row in result["unreached"])
-    assert not {"v", "pattern"} & {group["kind"] for group in result["groups"]}
+    assert not {"resid_mid", "attn_out", "head_out", "mlp_out"} & {group["kind"] for group in result["groups"]}
 
 
 def test_a_selector_shows_what_it_names(call: Call, model_folder: Path) -> None:

@@ -10,7 +10,16 @@ from mechscope.models import Model
 from mechscope.models.network import Network
 from mechscope.services.model_checks import join_layers, read_site, stacked_kind
 
-__all__ = ["SELECTORS", "SITE_MEANINGS", "ModelSites", "SiteGroup", "SiteShape", "UnreachedSites", "list_sites"]
+__all__ = [
+    "SELECTORS",
+    "SITE_MEANINGS",
+    "ModelSites",
+    "SiteGroup",
+    "SiteShape",
+    "UnreachedSites",
+    "absent_sites",
+    "list_sites",
+]
 
 SELECTORS = (
     "KIND:LAYER with a layer 5, -1, 0-4, 0:12:2 or *; then .h3 or .n7 for one head or neuron; joined by commas; "
@@ -95,7 +104,7 @@ def list_sites(source: str, *, selector: str | None = None) -> ModelSites:
         n_layers=model.n_layers,
         n_sites=len(model.sites()),
         groups=tuple(_groups(model)),
-        unreached=(*_refused(model), *_absent(model)),
+        unreached=(*_refused(model), *absent_sites(model)),
         selector=selector,
         selected=tuple(SiteShape(site=str(site), shape=named_shape(model, site)) for site in selected),
         paths=tuple(sorted(paths, key=lambda path: path.count("."))),
@@ -152,7 +161,7 @@ def _error_of(model: Model, site: LayerComponent) -> float:
     return float("inf") if first.error is None else first.error
 
 
-def _absent(model: Model) -> Iterable[UnreachedSites]:
+def absent_sites(model: Model) -> Iterable[UnreachedSites]:
     """Kinds that no site of the model has: those that the map explains, and those that it says nothing of."""
     named = {site.kind for site in model.sites()} | {read_site(text).kind for text in model.verification.failed}
     is_one_stack = model.component_map.cross_attention is None

@@ -63,7 +63,8 @@ class BaseRow:
     def _places(self, site: LayerComponent, value: Tensor, start: int) -> tuple[Any, ...]:
         columns = self.columns[start:]
         if not site.kind.endswith("pattern"):
-            return (columns,)
+            # latent attention makes the keys and values of the past anew: there all positions are seen
+            return (self.columns if value.shape[0] == self.n_tokens else columns,)
         return (..., columns.unsqueeze(-1), self.columns if value.shape[-1] == self.n_tokens else columns)
 
 

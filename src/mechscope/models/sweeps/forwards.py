@@ -94,13 +94,15 @@ class Forwards:
     def __init__(self, network: Network, ground: Ground, clean: CleanRow) -> None:
         self.network = network
         self.ground = ground
+        pooled = network.component_map.pooled
+        self.pool = None if pooled is None else network.module.get_submodule(pooled.module)
         self.blocks: list[nn.Module] = blocks_of(network.module, network.component_map)
         self.sizes: RowSizes = measure_row_sizes(lambda n_rows: self._run_copies(clean, n_rows), self.blocks)
         self.n_block_tokens = 0
 
     def run(self, groups: Sequence[Group]) -> Iterator[tuple[int, int, Tensor]]:
         """Run the groups; gives (variant, row, logits [d_vocab]) for those whose logits are wanted."""
-        head = GatheredHead(self.network)
+        head = GatheredHead(self.network, stops_behind=True)
         ends = [place for place, group in enumerate(groups) if group.place is not None]
         ran: list[tuple[int, int]] = []
         for place, group in enumerate(groups):
@@ -116,7 +118,7 @@ class Forwards:
         growing = GrowingBatch(entries, {layer: clean.inputs[layer][:, start:] for layer in entries}, self.sizes)
         visitor = RowVisitor(self.ground, clean.row, start, group.variants, growing, runs_on=group.place is not None)
         with ExitStack() as stack:
-            growing.hang(self.blocks, stack)
+            growing.hang(self.blocks, self.pool, stack)
             hang_hooks(self.network.module, visitor, stack)
             if group.place is not None:
                 head.hang(stack, group.place)

@@ -26,9 +26,13 @@ class GatheredHead:
     """Collects, forward by forward, one vector a row, and gives all logits at the end.
 
     Where the network's map names no unembedding, or its forward does not call it, every forward runs its own head.
+    With `stops_behind` the last forward, too, is left, right behind the unembedding, where the map says that nothing
+    follows: a module of one's own may hold its outputs against the rows of its inputs.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, stops_behind: bool = False) -> None:
+        is_bare = network.component_map.logit_scale is None and network.component_map.logit_cap is None
+        self.stops_behind = stops_behind and is_bare and network.component_map.kind in ("set", "module")
         path = network.component_map.unembedding
         self.unembedding = None if path is None else network.module.get_submodule(path)
         self.entering: list[Tensor] = []
@@ -42,6 +46,8 @@ class GatheredHead:
         self.place = place
         if self.unembedding is not None:
             stack.callback(self.unembedding.register_forward_pre_hook(self._gather).remove)
+            if self.stops_behind:
+                stack.callback(self.unembedding.register_forward_hook(self._leave).remove)
 
     def keep_output(self, output: Any) -> None:
         """Keep the logits of a forward that came to its end."""
@@ -69,6 +75,10 @@ class GatheredHead:
             raise self.stop
         joined = torch.cat(self.entering)
         return (joined.unsqueeze(1) if args[0].ndim > 2 else joined, *args[1:])
+
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.keep_output(output)
+        raise self.stop
 
 
 def _at(value: Tensor, place: int) -> Tensor:

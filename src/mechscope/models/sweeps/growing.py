@@ -41,10 +41,24 @@ class GrowingBatch:
         """Rows that run now, the carrier included."""
         return max(1, len(self.joined))
 
-    def hang(self, blocks: Sequence[nn.Module], stack: ExitStack) -> None:
-        """Hang a hook on each block's input. Hooks hung there later see the rows that joined."""
+    def hang(self, blocks: Sequence[nn.Module], pool: nn.Module | None, stack: ExitStack) -> None:
+        """Hang a hook on each block's input, and on the module that pools a row, which may be given a mask.
+
+        Hooks hung there later see the rows that joined.
+        """
         for layer, block in enumerate(blocks):
             stack.callback(block.register_forward_pre_hook(self._hook(layer), with_kwargs=True).remove)
+        if pool is not None:
+            stack.callback(pool.register_forward_pre_hook(self._hook_pool, with_kwargs=True).remove)
+
+    def _hook_pool(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Behind the blocks nothing was measured: what is there for one row is repeated."""
+
+        def fit(value: Any) -> Any:
+            is_one = isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == 1
+            return value.expand(self.n_rows, *value.shape[1:]) if is_one else value
+
+        return tuple(map(fit, args)), {key: fit(value) for key, value in kwargs.items()}
 
     def _hook(self, layer: int) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -277,6 +277,25 @@ def test_queries_keys_and_values_taken_for_one_another_are_caught(name: str, fie
     assert kind in failed_kinds(wrong(name, **{field: getattr(opened(name).component_map, taken)}))
 
 
+@pytest.mark.parametrize(("name", "field", "kind"), [("electra", "query", "q"), ("t5", "cross_key", "cross_k")])
+def test_heads_counted_otherwise_are_caught(name: str, field: str, kind: str) -> None:
+    tap = getattr(opened(name).component_map, field)
+    assert kind in failed_kinds(wrong(name, **{field: tap.updated(n_heads=2)}))
+
+
+def test_positions_of_cross_values_are_the_encoders() -> None:
+    model, module, batch = opened("t5"), OTHERS["t5"](), batch_for("t5")
+
+    def without_last(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        output[:, 5] = 0
+        return output
+
+    module.get_submodule("decoder.block.0.layer.1.EncDecAttention.v").register_forward_hook(without_last)
+    site = LayerComponent(kind="cross_v", layer=0)
+    edit = Edit(site, lambda value, batch: torch.zeros_like(value), at=from_right(0))
+    assert torch.equal(model.logits(batch, edits=[edit]), bare(module, batch).logits)
+
+
 def test_an_edit_of_cross_attention_is_that_of_a_plain_hook() -> None:
     model, module = opened("t5"), OTHERS["t5"]()
     batch = batch_for("t5")

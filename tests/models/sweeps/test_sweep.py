@@ -78,7 +78,7 @@ def require_equal(model: Model, batch: Batch, variants: Sequence[Sequence[Edit]]
     CAUSAL,
 )
 def test_causal_models_reuse_the_past_and_equal_full_runs(name: str, side: str) -> None:
-    model = Model.open(DECODERS[name]())
+    model = Model.open(DECODERS[name](), verify=False)  # verified in tests/models/families
     batch, variants = made(model, side, 1), variants_of(model, made(model, side, 2))
     result = sweep(model._network, batch, variants, settings=SweepSettings(forward_tokens=2))
     assert result.reused_past
@@ -89,7 +89,7 @@ def test_causal_models_reuse_the_past_and_equal_full_runs(name: str, side: str) 
 
 @pytest.mark.parametrize("name", ["bert", "distilbert", "t5"])
 def test_other_models_run_whole_rows_and_equal_full_runs(name: str) -> None:
-    model = Model.open(OTHERS[name]())
+    model = Model.open(OTHERS[name](), verify=False)
     batch, variants = made(model, "right", 1), variants_of(model, made(model, "right", 2))
     result = sweep(model._network, batch, variants)
     assert not result.reused_past
@@ -110,8 +110,8 @@ def test_networks_without_heads_or_maps_of_their_own(
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
 def test_reads_are_those_of_full_runs(name: str) -> None:
-    model = Model.open({**DECODERS, **OTHERS}[name]())
-    batch, variants = made(model, "left", 1), variants_of(model, made(model, "left", 2))
+    model = Model.open({**DECODERS, **OTHERS}[name](), verify=False)
+    batch, variants = made(model, "left", 1), variants_of(model, made(model, "left", 2))[::4]
     reads = [site for site in model.sites() if site.layer == 1 or site.kind == "final_norm"]
     reads.append(LayerComponent(kind="z", layer=1, head=1))
     require_equal(model, batch, variants, sweep(model._network, batch, variants, reads=[*reads, LOGITS]))

@@ -80,9 +80,8 @@ def test_verify_in_json_carries_the_lines_and_the_reasons(call: Call, wrong: Pat
         "device": "cpu",
         "n_standing": 30,
     }
-    assert sorted(result["refused"]) == [
-        f"{kind}:{n}" for kind in ("attn_out", "head_out", "mlp_out") for n in range(3)
-    ]
+    kinds = ("attn_out", "head_out", "mlp_out", "resid_mid")
+    assert sorted(result["refused"]) == [f"{kind}:{layer}" for kind in kinds for layer in range(3)]
     assert result["rows"] == []
     (line,) = [line for line in result["lines"] if line["check"] == "stream" and line["kind"] == "mlp_out"]
     assert line.pop("error") > 0.1

@@ -16,6 +16,18 @@ from mechscope.models.component_map import ComponentMap
 __all__ = ["ForwardSignature", "output_logits"]
 
 NOT_PASSED = frozenset({"labels"})
+TOKENS = "make the batch with them: Batch(input_ids, attention_mask)"
+CACHES = "drop it; model.generate keeps keys and values by itself"
+NOT_TAKEN = {  # what a batch must not decide, and what to do instead
+    "input_ids": TOKENS,
+    "attention_mask": TOKENS,
+    "inputs_embeds": "give token ids, and edit the site 'embed'",
+    "past_key_values": CACHES,
+    "use_cache": CACHES,
+    "output_attentions": "capture the site 'pattern': attention runs eagerly for that run only",
+    "output_hidden_states": "capture the sites 'resid_pre' and 'resid_post'",
+    "return_dict": "drop it",
+}
 
 
 class ForwardSignature:
@@ -103,6 +115,12 @@ class ForwardSignature:
             _require_tokens(batch.decoder, self.max_positions, n_ids)
 
     def _require_names(self, batch: Batch) -> None:
+        if decided := [name for name in batch.extra if name in NOT_TAKEN and name not in self.wanted]:
+            raise UsageError(
+                f"extra input {decided[0]!r} for {self.type_name}",
+                expected=f"{sorted(self.wanted) or 'inputs that its forward names'}, and nothing that a run decides",
+                todo=NOT_TAKEN[decided[0]],
+            )
         unknown = [name for name in batch.extra if name not in self.names | NOT_PASSED]
         missing = [name for name in self.wanted if name not in batch.extra]
         if unknown or missing:

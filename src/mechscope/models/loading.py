@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import torch
+import transformers
 from huggingface_hub import constants
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
@@ -25,6 +27,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
@@ -52,11 +55,12 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
 
     Raises:
         NotFoundError: nothing there, and no hub to be reached.
-        UsageError: an architecture without an output head that we know.
+        UsageError: a type that transformers does not know, or an architecture without an output head that we know.
         BadDataError: weights that are damaged, unsafe to load, or lack a part.
     """
     with quiet(), _telling(source, known_names):
         offline = not Path(source).is_dir() and not _can_find_hub()
+        _require_known_type(source, offline=offline)
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
         architecture = next(iter(config.architectures or ()), "")
         fits = (loader for ends, loader, configs in LOADERS if architecture.endswith(ends) and type(config) in configs)
@@ -84,6 +88,21 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
         )
     found: nn.Module = module
     return found
+
+
+def _require_known_type(source: str, *, offline: bool) -> None:
+    """Refuse a model type that this transformers has not; the code that a folder may bring along is never run."""
+    told, _ = PretrainedConfig.get_config_dict(source, local_files_only=offline)
+    model_type = told.get("model_type")
+    if not isinstance(model_type, str) or model_type in CONFIG_MAPPING:
+        return
+    near = nearest_name(model_type, CONFIG_MAPPING)
+    raise UsageError(
+        f"{source} holds the model type {model_type!r}, which transformers {transformers.__version__} does not know",
+        expected=f"a type that it knows (the nearest is {near!r})" if near else "a type that it knows",
+        todo="update transformers, correct 'model_type' in config.json, or open the module in Python and pass it with "
+        "a map: Model.open(module, component_map=...)",
+    )
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:

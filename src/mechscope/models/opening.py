@@ -20,7 +20,7 @@ from mechscope.models.family import LoadingFamily
 from mechscope.models.loading import load_pretrained, load_tokenizer
 from mechscope.models.weights import require_values
 
-__all__ = ["Opened", "open_source", "shipped_models"]
+__all__ = ["Opened", "open_source", "read_device", "shipped_models"]
 
 SHIPPED = Path(__file__).parents[1] / "subjects_data"
 HEAD_COUNTS = ("num_attention_heads", "n_head", "n_heads")
@@ -49,10 +49,11 @@ def open_source(
     source: str | Path | nn.Module,
     *,
     component_map: ComponentMap | None,
-    device: torch.device,
+    device: str | torch.device,
     dtype: torch.dtype,
 ) -> Opened:
     """See `Model.open`."""
+    device = read_device(device)
     if isinstance(source, nn.Module):
         return _open_module(source, component_map, device)
     folder = _folder_of(source)
@@ -71,6 +72,21 @@ def open_source(
         config,
         vocabulary=instance.vocabulary(folder),
     )
+
+
+def read_device(name: str | torch.device) -> torch.device:
+    """A device that can hold values. Raises UsageError for meta, and for one that this machine or its torch has not."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).sum().item()
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).strip().split("\n", 1)[0]
+        raise UsageError(
+            f"device {str(name)!r}: {first}",
+            expected="cpu, cuda, cuda:1 or mps, as far as this machine and its torch have it",
+            todo="choose another device; 'cpu' is always there",
+        ) from error
+    return device
 
 
 def _open_module(module: nn.Module, component_map: ComponentMap | None, device: torch.device) -> Opened:

@@ -11,6 +11,7 @@ import transformers
 
 from mechscope.core import LayerComponent, Spec, UsageError, unknown_name
 from mechscope.models import Check, Model
+from mechscope.models.opening import read_device
 
 __all__ = [
     "CHECK_MEANINGS",
@@ -172,21 +173,6 @@ def read_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise unknown_name("dtype", name, DTYPES)
     return DTYPES[name]
-
-
-def read_device(name: str) -> torch.device:
-    """A device by its name. Raises UsageError for one that this machine, or this torch, has not."""
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).sum().item()
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).strip().split("\n", 1)[0]
-        raise UsageError(
-            f"device {name!r}: {first}",
-            expected="cpu, cuda, cuda:1 or mps, as far as torch has it here",
-            todo="use --device cpu",
-        ) from error
-    return device
 
 
 def _of_layer(checks: Sequence[Check], layer: int) -> tuple[Check, ...]:

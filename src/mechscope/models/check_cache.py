@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 import transformers
 from torch import nn
 
-from mechscope.core import LayerComponent, Spec, UserError, digest_of, read_mapping
+from mechscope.core import LayerComponent, Spec, UserError, digest_file, digest_of, read_mapping
 from mechscope.models.checks import CheckResult, Verification
 from mechscope.models.network import Habits, Network
 from mechscope.models.verification import verify
@@ -25,7 +26,6 @@ from mechscope.store import write_json
 
 __all__ = ["FOLDER_VARIABLE", "verified"]
 
-FORMAT = 2  # counts up whenever a check changes
 FOLDER_VARIABLE = "MECHSCOPE_CACHE"
 
 _KNOWN: dict[str, CheckResult] = {}
@@ -61,11 +61,17 @@ def verified(
 
 def _key(network: Network, config: Mapping[str, Any]) -> str:
     parameter = next(network.module.parameters())
-    versions = (torch.__version__, transformers.__version__, FORMAT)
+    versions = (torch.__version__, transformers.__version__, _code())
     kind = f"{type(network.module).__module__}.{type(network.module).__qualname__}"
     plain = json.dumps({**config, "_name_or_path": ""}, sort_keys=True, default=str)
     facts = (kind, network.component_map.digest, parameter.dtype, parameter.device.type, *versions, plain)
     return digest_of([*map(str, facts), *_structure(network.module)])
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """A digest of the code that measures: a result of older checks is not recalled."""
+    return digest_of([digest_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))])
 
 
 def _structure(module: nn.Module) -> Iterator[str]:

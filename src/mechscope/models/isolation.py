@@ -42,7 +42,7 @@ def measure_isolation(network: Network, batch: Batch, values: Values) -> Iterato
     }
     if not shifts:
         return
-    reads = [site for site in values if site.kind in targets.values()]
+    reads = [site for site in values if site.kind in {"mlp_pre", *targets.values()}]
     edits = {site: [Edit(site, _shift(shift))] for site, shift in shifts.items()}
     ends = {"resid_post", "final_norm"}  # an encoder's, which the decoder reads
     cuts = [site for site in values if site.kind == "resid_pre" or (site.stack and site.kind in ends)]
@@ -70,6 +70,9 @@ def _measure(read: Values, shifts: dict[LayerComponent, Tensor], target: str) ->
             yield Measured("apart", (site,), float("nan"), f"it does not reach {_target(site, target)}")
             continue
         end = read[_target(site, target)]
+        if site.kind == "mlp_pre" and torch.equal(read[site], end):
+            yield Measured("apart", (site,), float("nan"), "it is mlp_post, behind the non-linearity")
+            continue
         if fault := _misfit(site, shifts, end):
             yield Measured("apart", (site,), float("nan"), fault)
             continue

@@ -138,7 +138,7 @@ class Network:
 
 
 def _count_ids(module: nn.Module, component_map: ComponentMap) -> int:
-    if component_map.value_inputs:
+    if component_map.value_inputs and component_map.embedding is None:
         return 1  # the placeholder ids of a batch of values
     if component_map.embedding is not None:
         embedding = find_module(module, component_map.embedding, what="embedding")

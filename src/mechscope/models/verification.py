@@ -199,6 +199,7 @@ def _trailing(site: LayerComponent, value: Tensor, values: Values) -> tuple[int,
     if site.kind == "pooled":
         return tuple(value.shape[1:])
     n_leading = stream.ndim - 1
-    if site.kind == "logits" and value.shape[:n_leading] != stream.shape[:n_leading]:
+    has_no_positions = value.ndim <= n_leading or value.shape[:n_leading] != stream.shape[:n_leading]
+    if site.kind == "logits" and has_no_positions:
         return tuple(value.shape[1:])
     return tuple(value.shape[n_leading:])

@@ -46,7 +46,7 @@ SEQ2SEQ = {
     "decoder_start_token_id": 0,
     "relative_attention_num_buckets": 8,
 }
-IMAGES = {**WIDE, "image_size": 8, "patch_size": 4, "num_channels": 3, "num_labels": 7}
+IMAGES = {**WIDE, "image_size": 8, "patch_size": 4, "num_channels": 3, "num_labels": 5}  # as many as positions
 STATES = {"vocab_size": N_IDS, "hidden_size": 32, "num_hidden_layers": 3, "state_size": 4, "bos_token_id": 0}
 
 

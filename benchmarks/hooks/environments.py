@@ -23,6 +23,7 @@ REQUIREMENTS = {
     "pyvene": ["pyvene==0.1.8"],
     "nnterp": ["nnterp", "nnsight<0.8"],
 }
+"""Peer -> what to install; the `bench` extra names the same, except nnterp, which needs an older nnsight."""
 SHOWN = ("transformer-lens", "nnsight", "pyvene", "nnterp", "torch", "transformers")
 
 

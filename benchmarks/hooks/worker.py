@@ -113,7 +113,7 @@ class Worker:
     def bare_call(self, task: str) -> Callable[[], Any]:
         if task == "mid":
             return lambda: self.bare.truncated(self.inputs.batch)
-        if task in ("sweep", "sweep_batched"):
+        if task in ("sweep", "sweep_batched", "open"):
             return lambda: self.bare.prompts(self.inputs)
         if task == "steer":
             return lambda: self.bare.generate(self.inputs)

@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check bench subjects clean
+.PHONY: demo test check bench bench-hooks docs subjects clean
 
 demo: $(READY)
 	@$(BIN)/mechscope demo --subject splatoon --workspace demo
@@ -27,6 +27,14 @@ bench: $(READY)
 	$(BIN)/python benchmarks/collection.py
 	$(BIN)/python benchmarks/training.py --threads 1
 	$(BIN)/python benchmarks/store.py
+
+# Beside TransformerLens, nnsight and pyvene, each in an environment of its own; about a quarter of an hour.
+bench-hooks: $(READY)
+	$(BIN)/python benchmarks/hooks/run.py
+
+docs: $(READY)
+	$(BIN)/python -m mechscope.cli.reference > docs/cli.md
+	$(BIN)/python -m mechscope.testing.families_table > docs/models.md
 
 subjects: $(READY)
 	$(BIN)/mechscope subjects train splatoon --output build/subjects/splatoon

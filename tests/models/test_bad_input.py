@@ -381,3 +381,18 @@ def test_a_model_without_attention_says_so_when_asked_for_it() -> None:
     refused(model, lambda: model.capture(BATCH, [site("z:0")]), NotFoundError, "Mamba has no attention")
     refused(model, lambda: model.logits(BATCH, edits=[zeroed("pattern:0")]), NotFoundError, "Mamba has no attention")
     assert model.capture(BATCH, model.parse_sites("mixer:1")).values
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        LayerComponent(kind="resid_post", layer=0, head=1),
+        LayerComponent(kind="z", layer=0, neuron=1),
+        LayerComponent(kind="attn.c_attn", layer=0, head=1),
+    ],
+    ids=str,
+)
+def test_a_part_that_a_site_has_not_is_refused(site: LayerComponent) -> None:
+    model = Model.open(DECODERS["gpt2"]())
+    with pytest.raises(UsageError, match=r"head|neuron"):
+        model.capture(Batch.from_rows([[1, 2, 3]]), [site])

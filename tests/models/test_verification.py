@@ -31,7 +31,7 @@ def failed_kinds(model: Model) -> set[str]:
 def test_rows_say_what_was_measured(bare: Bare) -> None:
     verification = Model.open(bare("gpt2")).verification
     names = {check.name for check in verification.checks}
-    identities = {"heads", "neurons", "middle", "stream", "chain", "norm", "output", "apart", "weights", "mix"}
+    identities = {"heads", "neurons", "middle", "stream", "chain", "norm", "output", "apart", "weights", "mix", "eager"}
     assert names == identities | {"padding", "null", "live"}
     measured = [check for check in verification.checks if check.tolerance is not None]
     assert all(check.error is not None and check.error <= 1e-5 == check.tolerance for check in measured)

@@ -63,9 +63,8 @@ ALIASES = {
     "attention_head": "head_out",
     "mlp_neuron": "mlp_post",
     "result": "head_out",
-    "hook_embed": "embed",
     "ln_final": "final_norm",
-    "ln_final.hook_normalized": "final_norm",
+    "ln_final.hook_out": "final_norm",
     "attn.hook_q": "q",
     "attn.hook_k": "k",
     "attn.hook_v": "v",
@@ -171,6 +170,7 @@ class _Limits:
         self.paths = paths
 
     def parse(self, text: str) -> list[LayerComponent]:
+        text = text.replace("encoder_blocks.", "encoder.blocks.").replace("decoder_blocks.", "blocks.")
         stack: Literal["encoder"] | None = "encoder" if text.startswith("encoder.") else None
         whole, heads, neurons = _split_parts(text.removeprefix("encoder.").removeprefix("decoder."))
         kind, layers = _split(whole)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechscope.core import BadDataError, LayerComponent, NotFoundError, UsageError, parse_sites, unknown_name
-from mechscope.core.sites import NEURON_KINDS
+from mechscope.core.sites import HEAD_KINDS, NEURON_KINDS
 from mechscope.models.batch import Batch, Capture
 from mechscope.models.check_cache import verified
 from mechscope.models.component_map import ComponentMap, ModelKind
@@ -100,7 +100,7 @@ class Model:
             model = Model.open("agreement")
             model.capture(batch, model.parse_sites("resid_post:1")).values
         """
-        opened = open_source(source, component_map=component_map, device=torch.device(device), dtype=dtype)
+        opened = open_source(source, component_map=component_map, device=device, dtype=dtype)
         return cls(opened, should_verify=verify)
 
     @property
@@ -373,6 +373,12 @@ class Model:
             )
         if site.base not in self._shapes:
             if self._network.access(site.base) is not None:
+                if site != site.base:
+                    raise UsageError(
+                        f"a head or neuron of {site.base}, which is named by its module's path",
+                        expected="the whole site",
+                        todo="drop the head or neuron, or name a kind that has them",
+                    )
                 return  # a module's path: read as it stands
             stack = self.component_map.encoder if site.stack else self.component_map
             if stack is not None and (reason := stack.absent.get(site.kind)):
@@ -383,7 +389,9 @@ class Model:
                 )
             raise unknown_name("site of this model", str(site), map(str, self.sites()))
         shape = self._shapes[site.base]
-        for name, index, size in (("head", site.head, shape[:1]), ("neuron", site.neuron, shape[-1:])):
+        heads = shape[:1] if site.kind in HEAD_KINDS else ()
+        neurons = shape[-1:] if site.kind in NEURON_KINDS else ()
+        for name, index, size in (("head", site.head, heads), ("neuron", site.neuron, neurons)):
             if index is not None and not 0 <= index < (size[0] if size else 0):
                 raise UsageError(
                     f"{name} {index} of {site.base}",

@@ -13,6 +13,7 @@ everything that was read written back, with gradients; once more each with eager
     norm      final_norm(last resid_post) = final_norm                         refuses final_norm
     output    scale and cap of unembedding(final_norm or pooled) = logits      refuses final_norm or pooled
     apart     q, k, v and mlp_pre act on their own head or neuron only         refuses the site
+    eager     eager attention gives the logits of the model's own attention      refuses pattern
     weights   the rows of a pattern sum to one                                 refuses pattern
     mix       pattern times v = z                                              refuses pattern, v
     padding   padded = unpadded, at every site                                 refuses the site
@@ -32,7 +33,7 @@ from torch import Tensor
 from mechscope.core import BadDataError, LayerComponent
 from mechscope.models.batch import Batch
 from mechscope.models.checks import Check, CheckResult, Verification, measured_row, plain_row
-from mechscope.models.identities import Values, measure_identities, misshapen, probe_accesses
+from mechscope.models.identities import Values, measure_identities, misshapen, probe_accesses, relative_error
 from mechscope.models.isolation import measure_isolation
 from mechscope.models.network import LOGITS, Network
 from mechscope.models.pattern_checks import PatternReading, is_pattern, measure_patterns, read_patterns
@@ -128,6 +129,13 @@ class _Checks:
         ]
         if self.patterns is not None:
             tolerance = max(self.tolerance, *map(_tolerance, self.patterns.values.values()))
+            error = relative_error(self.patterns.logits, self.logits)
+            note = "logits under eager attention"
+            rows += [
+                measured_row("eager", site, error, tolerance=tolerance, note=note)
+                for site in self.patterns.values
+                if is_pattern(site)
+            ]
             rows += [
                 measured_row(found.name, site, found.error, tolerance=tolerance, note=found.note)
                 for found in measure_patterns(self.patterns, head_clip=self.network.component_map.head_clip)

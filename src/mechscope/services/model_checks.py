@@ -33,6 +33,7 @@ CHECK_MEANINGS = {
     "chain": "resid_post = resid_pre of the next block",
     "norm": "final norm of the last resid_post = final_norm",
     "output": "unembedding, scale and cap of final_norm = logits",
+    "eager": "logits under eager attention = logits",
     "weights": "rows of the pattern sum to one",
     "mix": "pattern times v = z",
     "apart": "a head or neuron acts on its own only",

@@ -33,7 +33,7 @@ COLUMNS = {  # column -> the checks whose worst error it shows
     "neurons": ("neurons",),
     "stream": ("stream", "middle", "chain"),
     "output": ("norm", "output"),
-    "patterns": ("weights", "mix"),
+    "patterns": ("eager", "weights", "mix"),
     "apart": ("apart",),
     "padding": ("padding",),
 }

@@ -1,0 +1,49 @@
+"""Estimates with intervals, permutation tests, corrections and effect sizes. Imports no torch."""
+
+from mechscope.stats.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_mean_cells
+from mechscope.stats.corrections import benjamini_hochberg, benjamini_yekutieli, fewest_permutations, holm
+from mechscope.stats.effects import auroc, cliffs_delta, cohens_d, hedges_g, paired_dz, point_biserial
+from mechscope.stats.intervals import (
+    FEW_CLUSTERS,
+    Z_95,
+    mean_interval,
+    quantile_interval,
+    share_difference,
+    share_interval,
+    wilson,
+)
+from mechscope.stats.max_t import max_t
+from mechscope.stats.permutation import permute_labels, permute_labels_cells, sign_flip, sign_flip_cells
+from mechscope.stats.results import CellIntervals, CellTests, Interval, Test
+
+__all__ = [
+    "FEW_CLUSTERS",
+    "Z_95",
+    "CellIntervals",
+    "CellTests",
+    "Interval",
+    "Test",
+    "auroc",
+    "benjamini_hochberg",
+    "benjamini_yekutieli",
+    "bootstrap_difference",
+    "bootstrap_mean",
+    "bootstrap_mean_cells",
+    "cliffs_delta",
+    "cohens_d",
+    "fewest_permutations",
+    "hedges_g",
+    "holm",
+    "max_t",
+    "mean_interval",
+    "paired_dz",
+    "permute_labels",
+    "permute_labels_cells",
+    "point_biserial",
+    "quantile_interval",
+    "share_difference",
+    "share_interval",
+    "sign_flip",
+    "sign_flip_cells",
+    "wilson",
+]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mechscope.core import UsageError
-from mechscope.features.auroc import dense_areas
 from mechscope.features.inputs import FeatureInputs
 from mechscope.features.matches import MatchSpec
 from mechscope.features.matching import concept_of_samples, match_concepts
+from mechscope.stats.column_areas import dense_areas
 from mechscope.store.sparse import CompressedRows, FeatureStore, FeatureStoreWriter
 
 PLANTED, N_FEATURES = 7, 20

@@ -6,7 +6,6 @@ from mechscope.features.decoder import DecoderOutputs, OutputScore, decoder_outp
 from mechscope.features.examples import ActivationExample
 from mechscope.features.flags import BinaryToken, CoreCoverage, Flag, core_coverage
 from mechscope.features.inputs import FeatureInputs
-from mechscope.features.intervals import Z_95, wilson
 from mechscope.features.matches import Candidate, ConceptMatch, MatchResult, MatchSpec, SkippedConcept
 from mechscope.features.matching import concept_of_samples, match_concepts
 from mechscope.features.overview import FeatureOverview, overview
@@ -18,7 +17,6 @@ from mechscope.features.tokens import FamilyShare, TokenSummary
 
 __all__ = [
     "REGIONS",
-    "Z_95",
     "ActivationExample",
     "Activity",
     "BinaryToken",
@@ -49,5 +47,4 @@ __all__ = [
     "overview",
     "similar",
     "store_key",
-    "wilson",
 ]

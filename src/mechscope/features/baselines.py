@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechscope.dictionaries import Dictionary
-from mechscope.features.auroc import BestPicks, dense_areas, pick_best
 from mechscope.features.samples import SampleTokens
+from mechscope.stats.column_areas import BestPicks, dense_areas, pick_best
 from mechscope.store.sparse import CompressedRows, FeatureBlock, FeatureStore, FeatureStoreWriter, StoreSpec
 
 __all__ = ["Pick", "Picks", "pca_baseline", "places", "random_baseline", "store_picks", "token_baseline"]

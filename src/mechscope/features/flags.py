@@ -12,8 +12,8 @@ import numpy as np
 from mechscope.core import Spec, unknown_name
 from mechscope.features.activity import Activity
 from mechscope.features.inputs import FeatureInputs
-from mechscope.features.intervals import wilson
 from mechscope.features.shares import Share
+from mechscope.stats.intervals import wilson
 
 __all__ = ["BinaryToken", "CoreCoverage", "Flag", "binary_tokens", "core_coverage", "raise_flags"]
 

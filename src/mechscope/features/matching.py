@@ -18,8 +18,8 @@ import numpy as np
 from mechscope.core import SILENT, BadDataError, Progress, UsageError, numpy_generator
 from mechscope.features.baselines import Pick, Picks, pca_baseline, random_baseline, store_picks, token_baseline
 from mechscope.features.inputs import FeatureInputs
-from mechscope.features.intervals import Area, area_difference, measure_area
 from mechscope.features.matches import Candidate, ConceptMatch, MatchResult, MatchSpec, SkippedConcept
+from mechscope.stats.areas import Area, area_difference, measure_area
 
 __all__ = ["concept_of_samples", "match_concepts"]
 

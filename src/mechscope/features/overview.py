@@ -21,10 +21,10 @@ from mechscope.features.flags import (
     raise_flags,
 )
 from mechscope.features.inputs import FeatureInputs
-from mechscope.features.intervals import wilson
 from mechscope.features.regions import GroupSummary, Region, group_summaries, summarize_regions
 from mechscope.features.similar import SimilarFeatures, similar
 from mechscope.features.tokens import FamilyShare, TokenSummary, family_shares, summarize_tokens
+from mechscope.stats.intervals import wilson
 from mechscope.store.sparse import FeatureStats
 
 __all__ = ["FeatureOverview", "overview"]

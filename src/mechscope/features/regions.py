@@ -12,8 +12,8 @@ import numpy as np
 from mechscope.core import Spec
 from mechscope.features.activity import REGIONS, Activity
 from mechscope.features.inputs import FeatureInputs
-from mechscope.features.intervals import wilson
 from mechscope.features.shares import Share, leading, shares_of
+from mechscope.stats.intervals import wilson
 
 __all__ = ["GroupSummary", "Region", "RegionGroups", "group_summaries", "region_counts", "summarize_regions"]
 

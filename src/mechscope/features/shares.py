@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mechscope.core import Spec
-from mechscope.features.intervals import wilson
+from mechscope.stats.intervals import wilson
 
 __all__ = ["Share", "leading", "shares_of", "trailing"]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mechscope.features import Z_95, MatchResult, wilson
+from mechscope.features import MatchResult
 from mechscope.services.held_out import HeldOut, PcaControl
 from mechscope.services.main_job import MainJob
 from mechscope.services.results import ConceptRow, Measure
+from mechscope.stats import Z_95, wilson
 from mechscope.training import Estimate, SpliceEvaluation
 
 __all__ = ["concept_rows", "headline_measures"]

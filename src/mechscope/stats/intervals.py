@@ -7,7 +7,8 @@ Mean: mean +- t(G - 1) s / sqrt(G); with clusters s^2 / G is G / (G - 1) times t
 (sum of a cluster - mean x its weight) / total weight, the linearised variance of a ratio (Cochran 1977, eq. 6.13).
 Quantile: the k-th smallest of n lies below the q-quantile with binomial probability, so that two order statistics
 hold it with at least the level, whatever the distribution (Conover 1999, section 3.2).
-All but the mean take samples as independent.
+All but the mean take samples as independent: token positions of one row are not, so that Wilson intervals of densities,
+shares and lifts over token positions are too narrow.
 """
 
 from __future__ import annotations

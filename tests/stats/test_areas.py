@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import binomtest, mannwhitneyu
 
 from mechscope.core import UsageError
-from mechscope.features.intervals import area_difference, measure_area, wilson
+from mechscope.stats.areas import area_difference, measure_area
+from mechscope.stats.intervals import wilson
 
 
 def test_wilson_equals_scipy() -> None:

@@ -10,14 +10,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy import sparse
 from scipy.stats import rankdata
 
-from mechscope.store.sparse import FeatureBlock
+__all__ = ["BestPicks", "SparseColumns", "block_areas", "dense_areas", "pick_best"]
 
-__all__ = ["BestPicks", "block_areas", "dense_areas", "pick_best"]
+
+@runtime_checkable
+class SparseColumns(Protocol):
+    """Consecutive columns from `first` on: column `first + i` holds entries `indptr[i]:indptr[i + 1]`."""
+
+    @property
+    def first(self) -> int:
+        """Number of the first column."""
+
+    @property
+    def indptr(self) -> np.ndarray:
+        """Where each column starts, [n_features + 1]."""
+
+    @property
+    def samples(self) -> np.ndarray:
+        """Sample of each entry."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """Value of each entry, float32."""
+
+    @property
+    def n_features(self) -> int:
+        """Columns in the block."""
 
 
 @dataclass
@@ -43,7 +67,7 @@ class BestPicks:
 
 
 def pick_best(
-    blocks: Iterable[FeatureBlock], place: np.ndarray, labels: np.ndarray, *, n_best: int = 1, both_signs: bool = False
+    blocks: Iterable[SparseColumns], place: np.ndarray, labels: np.ndarray, *, n_best: int = 1, both_signs: bool = False
 ) -> BestPicks:
     """The columns with the largest AUROC for each concept. Memory: one block and the labels as float64.
 
@@ -61,7 +85,7 @@ def pick_best(
     return best
 
 
-def block_areas(block: FeatureBlock, place: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def block_areas(block: SparseColumns, place: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """AUROC of each column of the block for each concept, float64 [block features, n_concepts].
 
     Args:
@@ -97,7 +121,9 @@ def dense_areas(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return areas
 
 
-def _areas_of(blocks: Iterable[FeatureBlock], place: np.ndarray, truth: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def _areas_of(
+    blocks: Iterable[SparseColumns], place: np.ndarray, truth: np.ndarray
+) -> Iterator[tuple[int, np.ndarray]]:
     for block in blocks:
         yield block.first, block_areas(block, place, truth)
 

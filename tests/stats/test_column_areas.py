@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from mechscope.features.auroc import block_areas, dense_areas, pick_best
+from mechscope.stats.column_areas import block_areas, dense_areas, pick_best
 from mechscope.store.sparse import FeatureBlock
 
 

@@ -1,9 +1,6 @@
-"""Intervals for shares and for the area under the ROC curve.
+"""Area under the ROC curve with its interval, and paired differences of areas.
 
-Wilson: the shares p with |k/n - p| <= z sqrt(p (1 - p) / n), solved for p (Wilson 1927, eq. 1).
-It takes samples as independent: token positions of one row are not, so that intervals of densities, shares and lifts
-over token positions are too narrow; those of AUROCs are clustered where clusters are given.
-AUROC: DeLong, DeLong and Clarke-Pearson 1988. Each positive has a placement (share of negatives below it, ties half),
+DeLong, DeLong and Clarke-Pearson 1988. Each positive has a placement (share of negatives below it, ties half),
 each negative likewise; the area is the mean placement, and its variance is that of the two means. Placements minus
 the area, divided by their counts, add up over the samples of a cluster before they are squared when samples of one
 cluster are not independent (Obuchowski 1997). The interval is built on the logit scale, so that it stays in (0, 1);
@@ -19,10 +16,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from mechscope.core import UsageError
+from mechscope.stats.intervals import Z_95
 
-__all__ = ["Z_95", "Area", "area_difference", "measure_area", "wilson"]
+__all__ = ["Area", "area_difference", "measure_area"]
 
-Z_95 = 1.959963984540054
 ALPHA = 0.05
 
 
@@ -34,19 +31,6 @@ class Area:
     low: float
     high: float
     influence: np.ndarray
-
-
-def wilson(k: int | np.ndarray, n: int | np.ndarray, *, z: float = Z_95) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the Wilson interval for `k` of `n`, elementwise; 0 and 1 where `n` is 0."""
-    n_safe = np.maximum(np.asarray(n, dtype=np.float64), 1)
-    share = np.asarray(k, dtype=np.float64) / n_safe
-    centre = share + z * z / (2 * n_safe)
-    spread = z * np.sqrt(share * (1 - share) / n_safe + z * z / (4 * n_safe**2))
-    scale = 1 + z * z / n_safe
-    is_empty = np.asarray(n) == 0
-    low = np.where(is_empty | (np.asarray(k) == 0), 0.0, (centre - spread) / scale)
-    high = np.where(is_empty | (np.asarray(k) == np.asarray(n)), 1.0, (centre + spread) / scale)
-    return low, high
 
 
 def measure_area(scores: np.ndarray, labels: np.ndarray, *, clusters: np.ndarray | None = None) -> Area:

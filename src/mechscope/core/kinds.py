@@ -5,10 +5,20 @@ from __future__ import annotations
 from mechscope.core.errors import unknown_name
 from mechscope.core.registry import Registry
 
-__all__ = ["ARCHITECTURES", "CORPUS_SOURCES", "FAMILIES", "KINDS", "SIMILARITIES", "TOKEN_POLICIES", "kind_registry"]
+__all__ = [
+    "ARCHITECTURES",
+    "CORPUS_SOURCES",
+    "EXPERIMENTS",
+    "FAMILIES",
+    "KINDS",
+    "SIMILARITIES",
+    "TOKEN_POLICIES",
+    "kind_registry",
+]
 
 ARCHITECTURES = Registry("architecture", "mechscope.dictionaries.architectures", "mechscope.architectures")
 CORPUS_SOURCES = Registry("corpus source", "mechscope.corpora.sources", "mechscope.corpus_sources")
+EXPERIMENTS = Registry("experiment", "mechscope.experiments.kinds", "mechscope.experiments")
 FAMILIES = Registry("model family", "mechscope.models.families", "mechscope.families")
 SIMILARITIES = Registry("similarity", "mechscope.features.similarities", "mechscope.similarities")
 TOKEN_POLICIES = Registry("token policy", "mechscope.activations.policies", "mechscope.token_policies")
@@ -16,6 +26,7 @@ TOKEN_POLICIES = Registry("token policy", "mechscope.activations.policies", "mec
 KINDS: dict[str, Registry] = {
     "architectures": ARCHITECTURES,
     "corpus-sources": CORPUS_SOURCES,
+    "experiments": EXPERIMENTS,
     "families": FAMILIES,
     "similarities": SIMILARITIES,
     "token-policies": TOKEN_POLICIES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mechscope.activations import ActivationCache
-from mechscope.core import SILENT, NotFoundError, Progress, UsageError
+from mechscope.core import SILENT, Progress, UsageError
 from mechscope.corpora import load_corpus
 from mechscope.dictionaries import Dictionary
 from mechscope.features import (
@@ -21,24 +21,9 @@ from mechscope.features import (
 )
 from mechscope.models import Model
 from mechscope.store import artifact_folder
-from mechscope.workspace import SubjectEntry, Workspace
+from mechscope.workspace import Workspace, open_features, subject_named, subject_part
 
 __all__ = ["build_store", "open_features", "subject_named", "view_decoder", "view_overview", "view_similar"]
-
-
-def subject_named(workspace: Workspace, name: str | None) -> tuple[str, SubjectEntry]:
-    """A subject by name; the only one when no name is given. Raises UsageError or NotFoundError."""
-    found = workspace.only_subject() if name is None else name
-    return found, workspace.subject(found)
-
-
-def open_features(workspace: Workspace, name: str | None) -> FeatureInputs:
-    """The feature store of a subject with what it was made from; no model is opened."""
-    found, entry = subject_named(workspace, name)
-    store = _part(workspace, found, "store", entry.store, "mechscope features build")
-    dictionary = _part(workspace, found, "dictionary", entry.dictionary, "mechscope sae train")
-    corpus = _part(workspace, found, "corpus", entry.corpus, "mechscope explore")
-    return FeatureInputs.open(store, load_corpus(corpus), Dictionary.load(dictionary))
 
 
 def view_overview(
@@ -75,12 +60,12 @@ def build_store(
     """Build the feature store of a subject, or reuse it; other parts than the subject's own may be given."""
     found, entry = subject_named(workspace, name)
     cache = ActivationCache.open(
-        activations or _part(workspace, found, "activations", entry.activations, "mechscope activations collect")
+        activations or subject_part(workspace, found, "activations", entry.activations, "mechscope activations collect")
     )
     loaded = Dictionary.load(
-        dictionary or _part(workspace, found, "dictionary", entry.dictionary, "mechscope sae train")
+        dictionary or subject_part(workspace, found, "dictionary", entry.dictionary, "mechscope sae train")
     )
-    corpus = load_corpus(_part(workspace, found, "corpus", entry.corpus, "mechscope explore"))
+    corpus = load_corpus(subject_part(workspace, found, "corpus", entry.corpus, "mechscope explore"))
     if cache.site != entry.site:
         raise UsageError(
             f"activations of site {cache.site}",
@@ -95,18 +80,3 @@ def build_store(
         changes["dictionary"] = workspace.relative(dictionary)
     workspace.set_subject(found, entry.updated(**changes))
     return found, folder, FeatureInputs.open(folder, corpus, loaded)
-
-
-def _part(workspace: Workspace, subject: str, what: str, relative: str | None, command: str) -> Path:
-    if relative is None:
-        raise NotFoundError(
-            f"subject {subject!r} has no {what}", expected=f"a {what} folder in mechscope.toml", todo=f"run `{command}`"
-        )
-    folder = workspace.resolve(relative)
-    if not folder.is_dir():
-        raise NotFoundError(
-            f"the {what} of subject {subject!r} is gone: no folder {folder}",
-            expected=f"the folder that mechscope.toml names as its {what}",
-            todo=f"run `{command}` again",
-        )
-    return folder

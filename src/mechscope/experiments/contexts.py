@@ -1,0 +1,175 @@
+"""The subject that experiments run on: its rows, its domain, its activations stored and computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from mechscope.activations import ActivationCache
+from mechscope.activations.policy import TokenPolicy, read_policy
+from mechscope.core import BadDataError, UsageError
+from mechscope.corpora import Corpus
+from mechscope.corpora.domain import Context, Domain
+from mechscope.corpora.domain_for import domain_for
+from mechscope.corpora.domain_rows import row_contexts
+from mechscope.experiments.activation import ActivationFunction, Reading
+from mechscope.experiments.naming import ExperimentFolders
+from mechscope.features import FeatureInputs
+from mechscope.features.activity import Activity
+from mechscope.models import Model
+from mechscope.workspace import Workspace, open_features, subject_named
+
+__all__ = ["ExperimentContext", "load_context"]
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentContext:
+    """An opened subject. Use as a context manager, or `close` it.
+
+    Attributes:
+        name: of the subject.
+        inputs: feature store, corpus, dictionary.
+        domain: what the tokens mean.
+        model_source: what `Model.open` takes, an opened model, or None (then only observational modes run). A name is
+            opened when the first intervention needs it.
+        policy, special_ids: how samples were taken from the site's tokens; None where it has one vector a row.
+        folders: where specs, results and figures are kept; None where nothing is kept.
+    """
+
+    name: str
+    inputs: FeatureInputs
+    domain: Domain
+    model_source: str | Model | None = None
+    policy: TokenPolicy | None = None
+    special_ids: frozenset[int] = frozenset()
+    folders: ExperimentFolders | None = None
+    _row_activations: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the feature store."""
+        self.inputs.close()
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus of the subject."""
+        return self.inputs.corpus
+
+    @property
+    def has_model(self) -> bool:
+        """Whether interventions can be made."""
+        return self.model_source is not None
+
+    @property
+    def is_token_level(self) -> bool:
+        """Whether the store has a sample a token; the activation of a row is then the largest over its samples."""
+        return not self.inputs.tokens.is_pooled
+
+    @cached_property
+    def rows_in_store(self) -> np.ndarray:
+        """Rows that have a sample in the store, int64 ascending."""
+        return np.unique(self.inputs.tokens.row).astype(np.int64)
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, opened on first use. Raises UsageError without one, BadDataError for another one's store."""
+        if self.model_source is None:
+            raise UsageError(
+                f"subject {self.name!r} has no model", expected="a model", todo='use the mode "observational"'
+            )
+        model = Model.open(self.model_source) if isinstance(self.model_source, str) else self.model_source
+        built_with = self.inputs.store.key["model"]
+        if built_with is not None and built_with != model.weights_digest:
+            raise BadDataError(
+                f"the feature store of {self.name!r} was built with the model {str(built_with)[:12]}…",
+                expected=f"model {model.weights_digest[:12]}…, which {self.model_source!r} now is",
+                todo="build the features again with this model",
+            )
+        return model
+
+    @cached_property
+    def activations(self) -> ActivationFunction:
+        """The activation of a feature in any context. Opens the model."""
+        site = self.model.site(self.inputs.site)
+        reading = Reading(site, self.policy, self.special_ids)
+        return ActivationFunction(self.model, reading, self.inputs.dictionary, self.corpus)
+
+    @property
+    def n_forwards(self) -> int:
+        """Distinct contexts run so far; 0 before the model was opened."""
+        return self.activations.n_forwards if "activations" in self.__dict__ else 0
+
+    def row_activations(self, feature: int) -> np.ndarray:
+        """The stored activation of every row, zeros included, float64 [n_rows]; the largest over a row's samples.
+
+        One read of the feature; kept for the next call. Raises NotFoundError for an unknown feature.
+        """
+        if feature not in self._row_activations:
+            activity = Activity.read(self.inputs, feature)
+            found = np.zeros(self.corpus.n_rows)
+            np.maximum.at(found, self.inputs.tokens.row[activity.samples], activity.values)
+            self._row_activations.clear()
+            self._row_activations[feature] = found
+        return self._row_activations[feature]
+
+    def contexts_of(self, rows: Sequence[int] | np.ndarray) -> list[Context]:
+        """The corpus rows as contexts."""
+        return row_contexts(self.corpus, rows)
+
+    def clusters_of(self, rows: np.ndarray) -> np.ndarray:
+        """What makes rows dependent: their document where the corpus has documents, else each row by itself."""
+        documents = self.corpus.names_with_role("document", "row")
+        if not documents:
+            return rows
+        _, index = np.unique(self.corpus.column(documents[0])[rows].astype(str), return_inverse=True)
+        return index.reshape(len(rows))
+
+
+def load_context(name: str | None = None, *, workspace: Workspace | Path | str = ".") -> ExperimentContext:
+    """A subject of a workspace, opened for experiments; the model is opened when it is first needed.
+
+    Args:
+        name: of the subject; the only one when None.
+        workspace: an opened workspace, or a folder in one.
+
+    Raises:
+        NotFoundError: no such workspace or subject, or a part of it is not there yet (the command is named).
+        UsageError: no name where there are several subjects.
+        BadDataError: parts that do not belong together.
+    """
+    opened = workspace if isinstance(workspace, Workspace) else Workspace.open(Path(workspace))
+    found, entry = subject_named(opened, name)
+    inputs = open_features(opened, found)
+    policy, special_ids = _policy(inputs, None if entry.activations is None else opened.resolve(entry.activations))
+    return ExperimentContext(
+        name=found,
+        inputs=inputs,
+        domain=domain_for(inputs.corpus),
+        model_source=entry.model,
+        policy=policy,
+        special_ids=special_ids,
+        folders=ExperimentFolders.of_workspace(opened.root),
+    )
+
+
+def _policy(inputs: FeatureInputs, folder: Path | None) -> tuple[TokenPolicy | None, frozenset[int]]:
+    """The token policy that the activations were collected with, as their cache tells; without one, as rows show."""
+    if folder is not None and folder.is_dir():
+        key = ActivationCache.open(folder).key
+        if key["token_policy"] is None:
+            return None, frozenset()
+        told = key["token_policy"]
+        return read_policy(told["name"], told["options"]), frozenset(map(int, told["special_ids"]))
+    if not inputs.tokens.is_pooled:
+        return read_policy("all", {}), frozenset()
+    return (None if inputs.site == "pooled" else read_policy("mean", {})), frozenset()

@@ -1,0 +1,1 @@
+"""Experiment kinds, one file each."""

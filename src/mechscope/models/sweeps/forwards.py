@@ -17,6 +17,7 @@ from mechscope.models.network import Network
 from mechscope.models.sweeps.clean_runs import CleanRow, arguments
 from mechscope.models.sweeps.gathered_head import GatheredHead
 from mechscope.models.sweeps.growing import GrowingBatch, RowSizes, StopForward, measure_row_sizes
+from mechscope.models.sweeps.last_block import LastBlock
 from mechscope.models.sweeps.past import Past
 from mechscope.models.sweeps.row_visits import Ground, RowVisitor
 from mechscope.models.sweeps.settings import SweepSettings
@@ -98,6 +99,7 @@ class Forwards:
         self.pool = None if pooled is None else network.module.get_submodule(pooled.module)
         self.blocks: list[nn.Module] = blocks_of(network.module, network.component_map)
         self.sizes: RowSizes = measure_row_sizes(lambda n_rows: self._run_copies(clean, n_rows), self.blocks)
+        self.last_block = LastBlock(network)
         self.n_block_tokens = 0
 
     def run(self, groups: Sequence[Group]) -> Iterator[tuple[int, int, Tensor]]:
@@ -122,6 +124,8 @@ class Forwards:
             hang_hooks(self.network.module, visitor, stack)
             if group.place is not None:
                 head.hang(stack, group.place)
+                if clean.past is not None:
+                    self.last_block.hang(stack, group.place, visitor.sites)
             try:
                 output = self._call(clean, clean.row.batch, start)
                 if group.place is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from mechscope.models.batch import Batch
 from mechscope.models.edits import Edit, edits_by_site
 from mechscope.models.network import Network
 from mechscope.models.sweeps.base_rows import written_side
+from mechscope.models.sweeps.gathered_head import GatheredHead
 from mechscope.models.verification import TOLERANCES
 
 __all__ = ["check_variant", "draw_variants", "relative_error"]
@@ -39,17 +41,22 @@ def check_variant(
         batch: the whole batch, as it was given.
         variant: its number and its edits.
         swept: what the sweep read, by site [batch ...], and its logits [batch d_vocab], None when there are none.
-        columns: the column of each row whose logits these are.
+        columns: the column of each row whose logits these are; the output head runs there only.
         tolerance: the largest relative error allowed; None for what the check at open allows.
 
     Returns the largest relative error. Raises BadDataError when it is not within the tolerance.
     """
     (index, edits), (values, logits) = variant, swept
-    outcome, full = network.run(batch, list(values), edits_by_site(edits), wants_output=logits is not None)
+    head = GatheredHead(network)
+    head.is_last = True
+    with ExitStack() as stack:
+        if columns is not None:
+            head.hang(stack, columns)
+        outcome, _ = network.run(batch, list(values), edits_by_site(edits), wants_output=logits is not None)
     errors = {str(site): relative_error(value, outcome.values[site], site, batch) for site, value in values.items()}
-    if logits is not None and full is not None and columns is not None:
-        wanted = full if full.ndim == 2 else full[torch.arange(len(full), device=full.device), columns]
-        errors["logits"] = _relative(logits, wanted)
+    if logits is not None:
+        head.keep_output(outcome.output)
+        errors["logits"] = _relative(logits, head.take(len(logits)))
     dtype = next(iter(network.module.parameters())).dtype
     allowed = TOLERANCES.get(dtype, TOLERANCES[torch.float32]) if tolerance is None else tolerance
     worst = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else float("inf"))

@@ -7,11 +7,11 @@ network's own and runs on everything that was gathered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechscope.core import BadDataError
@@ -37,12 +37,13 @@ class GatheredHead:
         self.unembedding = None if path is None else network.module.get_submodule(path)
         self.entering: list[Tensor] = []
         self.logits: list[Tensor] = []
-        self.place = 0
+        self.place: int | Tensor = 0
         self.is_last = False
         self.stop = StopForward()
 
-    def hang(self, stack: ExitStack, place: int) -> None:
-        """Hang the hook on the unembedding; `place` is the position that is wanted in the forward to come."""
+    def hang(self, stack: ExitStack, place: int | Tensor) -> None:
+        """Hang the hook on the unembedding; `place` is the position wanted in the forward to come, of each row or all.
+        """
         self.place = place
         if self.unembedding is not None:
             stack.callback(self.unembedding.register_forward_pre_hook(self._gather).remove)
@@ -57,8 +58,8 @@ class GatheredHead:
         else:
             self.logits.append(_at(logits, self.place))
 
-    def take(self, n_rows: int) -> Sequence[Tensor]:
-        """The logits [d_vocab] of all rows since the last call, in the order in which they ran."""
+    def take(self, n_rows: int) -> Float[Tensor, "n_rows d_vocab"]:
+        """The logits of all rows since the last call, in the order in which they ran."""
         found = self.logits[0] if len(self.logits) == 1 else torch.cat(self.logits)
         if len(found) != n_rows:
             raise BadDataError(
@@ -67,7 +68,7 @@ class GatheredHead:
                 todo="leave 'unembedding' out of the component map, so that heads run row by row",
             )
         self.entering, self.logits = [], []
-        return found.unbind()
+        return found
 
     def _gather(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
         self.entering.append(_at(args[0], self.place).clone())
@@ -81,6 +82,8 @@ class GatheredHead:
         raise self.stop
 
 
-def _at(value: Tensor, place: int) -> Tensor:
+def _at(value: Tensor, place: int | Tensor) -> Tensor:
     """One vector a row: the value itself where it has no positions."""
-    return value[:, place] if value.ndim > 2 else value
+    if value.ndim == 2:
+        return value
+    return value[:, place] if isinstance(place, int) else value[torch.arange(len(value), device=value.device), place]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mechscope.core import BadDataError
 
-__all__ = ["GrowingBatch", "RowSizes", "StopForward", "measure_row_sizes"]
+__all__ = ["GrowingBatch", "RowSizes", "StopForward", "measure_row_sizes", "stream_name", "with_stream"]
 
 RowSizes = dict[str, int]  # path of an argument of a block -> the length that one row takes on its first axis
 
@@ -73,10 +73,10 @@ class GrowingBatch:
             stream = self._join(layer, stream)
             self.n_block_tokens += stream.shape[0] * stream.shape[1]
             if len(self.joined) < 2:
-                return _with_stream(name, stream, args, kwargs)
+                return with_stream(name, stream, args, kwargs)
             args = tuple(self._fit(str(index), value) for index, value in enumerate(args))
             kwargs = {key: self._fit(key, value) for key, value in kwargs.items()}
-            return _with_stream(name, stream, args, kwargs)
+            return with_stream(name, stream, args, kwargs)
 
         return hook
 
@@ -154,7 +154,8 @@ def _tensors(named: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
             yield from _tensors({f"{path}.{index}": part for index, part in enumerate(value)})
 
 
-def _with_stream(name: int | str, stream: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def with_stream(name: int | str, stream: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A block's arguments with another stream."""
     if isinstance(name, int):
         return (stream, *args[1:]), kwargs
     return args, {**kwargs, name: stream}

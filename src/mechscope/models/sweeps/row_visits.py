@@ -76,6 +76,11 @@ class RowVisitor:
         self.runs_on = runs_on
         self.stop = StopForward()
 
+    @property
+    def sites(self) -> set[LayerComponent]:
+        """Whole sites that are edited or read."""
+        return self.edited | self.parts.keys()
+
     def visit(self, point: Tap, found: Any) -> Any:
         """The tensor to leave at `point`, with the edits of those rows that have one there."""
         if not isinstance(found, Tensor) or found.shape[0] % self.growing.n_rows:

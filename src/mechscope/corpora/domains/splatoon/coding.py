@@ -85,7 +85,7 @@ class TokenCoding:
         return state, tuple(wrong)
 
     def _strange(self, tokens: tuple[int, ...]) -> list[str]:
-        wrong = []
+        wrong = [] if tokens else [f"there is no token at all: an empty build is {NULL_TOKEN}"]
         if len(set(tokens)) != len(tokens):
             twice = sorted({token for token in tokens if tokens.count(token) > 1})
             wrong.append(f"the tokens {twice} come twice in a set")
@@ -99,8 +99,6 @@ class TokenCoding:
         return wrong
 
     def _gaps(self, seen: set[int], state: State) -> list[str]:
-        if not seen:
-            return [f"there is no token at all: an empty build is {NULL_TOKEN}"]
         wrong = []
         for family in self.families.values():
             rung = state.rungs[self.place[family.name]]
@@ -124,6 +122,8 @@ class TokenCoding:
     def _state_faults(self, state: State) -> tuple[str, ...]:
         """Why no gear set has the state, some slots left empty; empty when one has."""
         wrong = []
+        if not self.write(state):
+            return (f"nothing is left, and the vocabulary has no {NULL_TOKEN}",)
         for piece in GEAR_PIECES:
             names = [name for name in main_only_of(piece) if state.main_only & self.bit.get(name, 0)]
             if len(names) > 1:

@@ -142,8 +142,8 @@ class SplatoonDomain:
         if faults := self._coding.state_faults(changed):
             raise _illegal(f"changing {self.render(context)!r} to {state_words(changed, self._coding)!r}", faults)
         result = Context(self._coding.write(changed), self._inputs(context, groups), context.row)
-        if faults := self._input_faults(result):
-            raise _illegal(f"{self.render(result)!r}", faults)
+        if lacking := self._input_faults(result):
+            raise _illegal(f"{self.render(result)!r}", lacking)
         return result
 
     def neighbours(self, context: Context) -> Iterator[tuple[str, Context]]:

@@ -4,6 +4,7 @@
     result = model.sweep(clean, cells.variants, metric=lambda logits: logits[:, 7] - logits[:, 3])
     effect = cells.grid(result.metric - result.clean_metric)                # [layer position batch]
 
+Several grids of one source run it once: `source = capture_source(model, corrupt, kinds=("resid_pre", "z"))`.
 The batch that is swept is the base, the other the source: with a corrupt source this is noising (what breaks the
 behaviour), with the two exchanged it is denoising (what restores it).
 """
@@ -23,6 +24,7 @@ from mechscope.models.edits import Edit, Positions
 from mechscope.models.model import Model
 from mechscope.models.positions import marked
 from mechscope.models.sweeps.base_rows import written_side
+from mechscope.models.sweeps.sources import Source, aligned, sites_of
 
 __all__ = ["Cells", "head_edits", "head_patches", "layer_edits", "residual_patches"]
 
@@ -62,7 +64,7 @@ class Cells:
 
 
 def residual_patches(
-    model: Model, batch: Batch, source: Batch, *, kind: str = "resid_pre", layers: Sequence[int] | None = None
+    model: Model, batch: Batch, source: Batch | Source, *, kind: str = "resid_pre", layers: Sequence[int] | None = None
 ) -> Cells:
     """A variant for every layer and position: the source's value there, in place of the batch's.
 
@@ -70,16 +72,17 @@ def residual_patches(
         model: whose sites are patched.
         batch: the base rows, those that will be swept.
         source: as many rows of the same lengths, where the values come from; its padding may be on the other side.
+            A `Source` where several grids have one source.
         kind: the site, one of those with positions (`resid_pre`, `resid_post`, `attn_out`, `mlp_out`, `z` ...).
         layers: which layers; by default all.
 
-    Positions are counted among the real tokens of a row, from 0. Costs one forward of the source, and holds its
-    values at the sites.
+    Positions are counted among the real tokens of a row, from 0. Costs one forward of the source (none for a
+    `Source`), and holds its values at the sites.
 
-    Raises UsageError for pairs of unequal length.
+    Raises UsageError for pairs of unequal length, and for a `Source` without the sites.
     """
-    sites = _sites(model, kind, layers)
-    values = _aligned(model, batch, source, sites)
+    sites = sites_of(model, kind, layers)
+    values = aligned(model, batch, source, sites)
     side = written_side(batch)
     real, places = side.attention_mask.bool(), side.position_ids
     masks = [real & (places == place) for place in range(int(real.sum(dim=1).max()))]
@@ -97,7 +100,7 @@ def residual_patches(
 def head_patches(
     model: Model,
     batch: Batch,
-    source: Batch,
+    source: Batch | Source,
     *,
     kind: str = "z",
     at: Positions | None = None,
@@ -107,8 +110,8 @@ def head_patches(
 
     The other arguments, costs and errors are those of `residual_patches`; `kind` is a site with heads.
     """
-    sites = _sites(model, kind, layers)
-    values = _aligned(model, batch, source, sites)
+    sites = sites_of(model, kind, layers)
+    values = aligned(model, batch, source, sites)
     return _by_head(model, sites, lambda part: _writing(part, values[part.base].select(2, part.head or 0), at))
 
 
@@ -117,12 +120,12 @@ def head_edits(model: Model, make: MakeEdit, *, kind: str = "z", layers: Sequenc
 
     For example `make=zero`, or `lambda site: mean(site, mean_value(model, batches, site))`.
     """
-    return _by_head(model, _sites(model, kind, layers), make)
+    return _by_head(model, sites_of(model, kind, layers), make)
 
 
 def layer_edits(model: Model, make: MakeEdit, *, kind: str, layers: Sequence[int] | None = None) -> Cells:
     """A variant for every layer, with the edit that `make` gives for the site of that kind."""
-    sites = _sites(model, kind, layers)
+    sites = sites_of(model, kind, layers)
     return Cells([[make(site)] for site in sites], ("layer",), (len(sites),), tuple(site.layer or 0 for site in sites))
 
 
@@ -138,35 +141,5 @@ def _by_head(model: Model, sites: Sequence[LayerComponent], make: MakeEdit) -> C
     return Cells([[make(part)] for part in parts], ("layer", "head"), (len(sites), n), layers)
 
 
-def _sites(model: Model, kind: str, layers: Sequence[int] | None) -> list[LayerComponent]:
-    chosen = range(model.n_layers) if layers is None else layers
-    return [site for layer in chosen for site in model.parse_sites(f"{kind}:{layer}")]
-
-
 def _writing(site: LayerComponent, value: Tensor, at: Positions | None) -> Edit:
     return Edit(site, lambda old, batch: value.to(old.device), at)
-
-
-def _aligned(
-    model: Model, batch: Batch, source: Batch, sites: Sequence[LayerComponent]
-) -> dict[LayerComponent, Tensor]:
-    """The source's values in the columns of the batch. Raises UsageError for rows of unequal length."""
-    real, real_source = (written_side(one).attention_mask.bool() for one in (batch, source))
-    lengths, source_lengths = real.sum(dim=1).tolist(), real_source.sum(dim=1).tolist()
-    if lengths != source_lengths:
-        raise UsageError(
-            f"rows of {lengths} tokens with a source of {source_lengths}",
-            expected="pairs of equal length, so that positions mean the same in both",
-            todo="pair rows of one length, or patch single positions with interventions.swap(at=, source_at=)",
-        )
-    found = {}
-    for site, value in model.capture(source, sites).values.items():
-        if value.ndim < 3 or value.shape[1] != real_source.shape[1]:
-            raise UsageError(
-                f"{site} with values {list(value.shape)}",
-                expected="a site with one value a position",
-                todo="patch another kind of site",
-            )
-        found[site] = value.new_zeros(*real.shape, *value.shape[2:])
-        found[site][real.to(value.device)] = value[real_source.to(value.device)]
-    return found

@@ -91,7 +91,7 @@ def run_clean(
             row.put(site, frames[site], value[0], 0)
         inputs = {layer: outcome.values[site] for layer, site in entries.items()}
         is_whole = past is not None and past.is_complete(row.n_tokens)
-        logits = None if columns is None else head.take(1)[0]
+        logits = None if columns is None else head.take()[0]
         found.append(CleanRow(row, inputs, past if is_whole else None, logits))
     return CleanRuns(found, frames)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechscope.models.batch import Batch
@@ -102,19 +103,18 @@ class Forwards:
         self.last_block = LastBlock(network)
         self.n_block_tokens = 0
 
-    def run(self, groups: Sequence[Group]) -> Iterator[tuple[int, int, Tensor]]:
-        """Run the groups; gives (variant, row, logits [d_vocab]) for those whose logits are wanted."""
-        head = GatheredHead(self.network, stops_behind=True)
+    def run(self, groups: Sequence[Group]) -> tuple[list[tuple[int, int]], Float[Tensor, "n_rows d_vocab"] | None]:
+        """Run the groups; gives (variant, row) in order for those whose logits are wanted, and these logits."""
         ends = [place for place, group in enumerate(groups) if group.place is not None]
-        ran: list[tuple[int, int]] = []
+        ran = [(variant.index, groups[end].clean.row.index) for end in ends for variant in groups[end].variants]
+        order = sorted(range(len(ran)), key=ran.__getitem__)
+        head = GatheredHead(self.network, stops_behind=True, order=order)
         for place, group in enumerate(groups):
-            head.is_last = place == ends[-1] if ends else False
-            joined = self._run_group(group, head)
-            ran += [(index, group.clean.row.index) for index in joined if group.place is not None]
-        for (variant, row), logits in zip(ran, head.take(len(ran)) if ran else [], strict=True):
-            yield variant, row, logits
+            head.is_last = bool(ends) and place == ends[-1]
+            self._run_group(group, head)
+        return [ran[index] for index in order], head.take() if ran else None
 
-    def _run_group(self, group: Group, head: GatheredHead) -> list[int]:
+    def _run_group(self, group: Group, head: GatheredHead) -> None:
         clean, start = group.clean, group.start
         entries = {layer: [v.index for v in same] for layer, same in groupby(group.variants, key=lambda v: v.layer)}
         growing = GrowingBatch(entries, {layer: clean.inputs[layer][:, start:] for layer in entries}, self.sizes)
@@ -134,7 +134,6 @@ class Forwards:
                 if stopped not in (head.stop, visitor.stop):
                     raise
         self.n_block_tokens += growing.n_block_tokens
-        return growing.joined
 
     def _call(self, clean: CleanRow, batch: Batch, start: int) -> Any:
         past = Past(clean.past, start) if clean.past is not None and start else None

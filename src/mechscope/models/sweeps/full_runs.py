@@ -56,7 +56,7 @@ def check_variant(
     errors = {str(site): relative_error(value, outcome.values[site], site, batch) for site, value in values.items()}
     if logits is not None:
         head.keep_output(outcome.output)
-        errors["logits"] = _relative(logits, head.take(len(logits)))
+        errors["logits"] = _relative(logits, head.take())
     dtype = next(iter(network.module.parameters())).dtype
     allowed = TOLERANCES.get(dtype, TOLERANCES[torch.float32]) if tolerance is None else tolerance
     worst = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else float("inf"))

@@ -7,6 +7,7 @@ network's own and runs on everything that was gathered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -26,15 +27,17 @@ class GatheredHead:
     """Collects, forward by forward, one vector a row, and gives all logits at the end.
 
     Where the network's map names no unembedding, or its forward does not call it, every forward runs its own head.
+    `order` says which of the rows, numbered as they run, come first in what `take` gives; by default all as they run.
     With `stops_behind` the last forward, too, is left, right behind the unembedding, where the map says that nothing
     follows: a module of one's own may hold its outputs against the rows of its inputs.
     """
 
-    def __init__(self, network: Network, *, stops_behind: bool = False) -> None:
+    def __init__(self, network: Network, *, stops_behind: bool = False, order: Sequence[int] | None = None) -> None:
         is_bare = network.component_map.logit_scale is None and network.component_map.logit_cap is None
         self.stops_behind = stops_behind and is_bare and network.component_map.kind in ("set", "module")
         path = network.component_map.unembedding
         self.unembedding = None if path is None else network.module.get_submodule(path)
+        self.order = order
         self.entering: list[Tensor] = []
         self.logits: list[Tensor] = []
         self.place: int | Tensor = 0
@@ -42,8 +45,7 @@ class GatheredHead:
         self.stop = StopForward()
 
     def hang(self, stack: ExitStack, place: int | Tensor) -> None:
-        """Hang the hook on the unembedding; `place` is the position wanted in the forward to come, of each row or all.
-        """
+        """Hang the hook on the unembedding; `place` is the position wanted of the forward to come, or of each row."""
         self.place = place
         if self.unembedding is not None:
             stack.callback(self.unembedding.register_forward_pre_hook(self._gather).remove)
@@ -58,8 +60,9 @@ class GatheredHead:
         else:
             self.logits.append(_at(logits, self.place))
 
-    def take(self, n_rows: int) -> Float[Tensor, "n_rows d_vocab"]:
-        """The logits of all rows since the last call, in the order in which they ran."""
+    def take(self) -> Float[Tensor, "n_rows d_vocab"]:
+        """The logits of all rows since the last call."""
+        n_rows = sum(map(len, self.entering or self.logits))
         found = self.logits[0] if len(self.logits) == 1 else torch.cat(self.logits)
         if len(found) != n_rows:
             raise BadDataError(
@@ -67,6 +70,8 @@ class GatheredHead:
                 expected="an output head that works on each vector by itself",
                 todo="leave 'unembedding' out of the component map, so that heads run row by row",
             )
+        if not self.entering:
+            found = self._ordered(found)
         self.entering, self.logits = [], []
         return found
 
@@ -74,8 +79,11 @@ class GatheredHead:
         self.entering.append(_at(args[0], self.place).clone())
         if not self.is_last:
             raise self.stop
-        joined = torch.cat(self.entering)
+        joined = self._ordered(torch.cat(self.entering))  # vectors here, so that logits need no copy
         return (joined.unsqueeze(1) if args[0].ndim > 2 else joined, *args[1:])
+
+    def _ordered(self, rows: Tensor) -> Tensor:
+        return rows if self.order is None else rows[torch.tensor(self.order, device=rows.device)]
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self.keep_output(output)

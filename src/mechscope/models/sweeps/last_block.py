@@ -31,7 +31,9 @@ class LastBlock:
     def __init__(self, network: Network) -> None:
         self.layer = network.n_layers - 1
         block = block_path(network.component_map, self.layer)
-        found = [(find_part(network.module, f"{block}.{path}"), before) for path, before in _paths(network.component_map)]
+        found = [
+            (find_part(network.module, f"{block}.{path}"), before) for path, before in _paths(network.component_map)
+        ]
         self.parts = [(part, before) for part, before in found if part is not None]
 
     def hang(self, stack: ExitStack, place: int, sites: Collection[LayerComponent]) -> None:

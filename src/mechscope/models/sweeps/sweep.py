@@ -133,7 +133,7 @@ class _Sweep:
         for portion in self._portions(clean_logits):
             found = self._run_portion(portion, forwards, clean_logits)
             if found is not None:
-                outputs.keep([variant.index for variant in portion], found)
+                outputs.keep(sorted(variant.index for variant in portion), found)
         return SweepResult(
             logits=outputs.logits,
             clean_logits=clean_logits,
@@ -158,15 +158,20 @@ class _Sweep:
     def _run_portion(
         self, portion: list[Variant], forwards: Forwards, clean_logits: Tensor | None
     ) -> Float[Tensor, "n_variants batch d_vocab"] | None:
+        """The logits of a portion by the variants' numbers; clean where a variant changes nothing."""
         groups: list[Group] = []
         for clean in self.clean.rows:
             place = None if self.columns is None else clean.row.place_of(self.columns)
             groups += split_groups(portion, clean, place=place, has_reads=bool(self.reads), settings=self.settings)
-        found = None if clean_logits is None else clean_logits.expand(len(portion), *clean_logits.shape).clone()
-        slots = {variant.index: slot for slot, variant in enumerate(portion)}
-        for index, row, logits in forwards.run(groups):
-            if found is not None:
-                found[slots[index], row] = logits
+        ran, logits = forwards.run(groups)
+        if clean_logits is None:
+            return None
+        if logits is not None and len(ran) == len(portion) * len(clean_logits):
+            return logits.view(len(portion), *clean_logits.shape)
+        found = clean_logits.expand(len(portion), *clean_logits.shape).clone()
+        slots = {index: slot for slot, index in enumerate(sorted(variant.index for variant in portion))}
+        if logits is not None:
+            found[[slots[index] for index, _ in ran], [row for _, row in ran]] = logits
         return found
 
     def _clean_logits(self) -> Float[Tensor, "batch d_vocab"] | None:

@@ -1,22 +1,13 @@
-"""Intervals against closed forms, slow versions and simulation."""
+"""Areas against closed forms, slow versions and simulation."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, mannwhitneyu
+from scipy.stats import mannwhitneyu
 
 from mechscope.core import UsageError
 from mechscope.stats.areas import area_difference, measure_area
-from mechscope.stats.intervals import wilson
-
-
-def test_wilson_equals_scipy() -> None:
-    for k, n in ((0, 10), (3, 10), (10, 10), (1, 1), (500, 100_000)):
-        low, high = wilson(k, n)
-        expected = binomtest(k, n).proportion_ci(method="wilson")
-        assert (float(low), float(high)) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert tuple(map(float, wilson(0, 0))) == (0.0, 1.0)
 
 
 def slow_area(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -66,6 +57,17 @@ def test_a_perfect_area_still_has_an_interval() -> None:
     assert area.low == pytest.approx(0.025 ** (1 / 20))
     worst = measure_area(-labels.astype(float), labels)
     assert worst.value == worst.low == 0 < worst.high
+
+
+def test_one_sample_with_a_label_says_nothing() -> None:
+    scores = np.random.default_rng(2).normal(size=50)
+    scores[0] = 0.3
+    area = measure_area(scores, np.arange(50) == 0)
+    assert (area.low, area.high) == (0.0, 1.0)
+    assert 0 < area.value < 1
+    clusters = np.arange(50) // 5
+    clustered = measure_area((np.arange(50) < 5).astype(float), np.arange(50) < 5, clusters=clusters)
+    assert clustered.low == pytest.approx(0.025)  # five copies of one success
 
 
 def test_paired_differences() -> None:

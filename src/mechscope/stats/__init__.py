@@ -1,6 +1,13 @@
 """Estimates with intervals, permutation tests, corrections and effect sizes. Imports no torch."""
 
-from mechscope.stats.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_mean_cells
+from mechscope.stats.areas import Area, area_difference, measure_area
+from mechscope.stats.bootstrap import (
+    bootstrap_difference,
+    bootstrap_group_difference,
+    bootstrap_group_difference_cells,
+    bootstrap_mean,
+    bootstrap_mean_cells,
+)
 from mechscope.stats.corrections import benjamini_hochberg, benjamini_yekutieli, fewest_permutations, holm
 from mechscope.stats.effects import auroc, cliffs_delta, cohens_d, hedges_g, paired_dz, point_biserial
 from mechscope.stats.intervals import (
@@ -19,14 +26,18 @@ from mechscope.stats.results import CellIntervals, CellTests, Interval, Test
 __all__ = [
     "FEW_CLUSTERS",
     "Z_95",
+    "Area",
     "CellIntervals",
     "CellTests",
     "Interval",
     "Test",
+    "area_difference",
     "auroc",
     "benjamini_hochberg",
     "benjamini_yekutieli",
     "bootstrap_difference",
+    "bootstrap_group_difference",
+    "bootstrap_group_difference_cells",
     "bootstrap_mean",
     "bootstrap_mean_cells",
     "cliffs_delta",
@@ -36,6 +47,7 @@ __all__ = [
     "holm",
     "max_t",
     "mean_interval",
+    "measure_area",
     "paired_dz",
     "permute_labels",
     "permute_labels_cells",

@@ -4,7 +4,8 @@ DeLong, DeLong and Clarke-Pearson 1988. Each positive has a placement (share of 
 each negative likewise; the area is the mean placement, and its variance is that of the two means. Placements minus
 the area, divided by their counts, add up over the samples of a cluster before they are squared when samples of one
 cluster are not independent (Obuchowski 1997). The interval is built on the logit scale, so that it stays in (0, 1);
-a perfect area gets the exact one-sided bound of `min(n_positive, n_negative)` successes in a row instead.
+a perfect area gets the exact one-sided bound of as many successes in a row as the rarer label has samples (clusters)
+instead, and one sample (cluster) with a label says nothing: the interval is then 0 to 1.
 """
 
 from __future__ import annotations
@@ -13,19 +14,18 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.special import expit
+from scipy.stats import norm, rankdata
 
 from mechscope.core import UsageError
 from mechscope.stats.intervals import Z_95
 
 __all__ = ["Area", "area_difference", "measure_area"]
 
-ALPHA = 0.05
-
 
 @dataclass(frozen=True)
 class Area:
-    """An AUROC with a 95 % interval. `influence` [n] sums to 0; its clustered squares give the variance."""
+    """An AUROC with its interval. `influence` [n] sums to 0; its clustered squares give the variance."""
 
     value: float
     low: float
@@ -33,11 +33,14 @@ class Area:
     influence: np.ndarray
 
 
-def measure_area(scores: np.ndarray, labels: np.ndarray, *, clusters: np.ndarray | None = None) -> Area:
+def measure_area(
+    scores: np.ndarray, labels: np.ndarray, *, clusters: np.ndarray | None = None, level: float = 0.95
+) -> Area:
     """Area under the ROC curve of `scores` [n] for boolean `labels` [n], ties counted half. O(n log n).
 
     Args:
         clusters: integer [n], samples with equal numbers are not independent; None when all are.
+        level: nominal coverage.
 
     Raises:
         UsageError: no positive, or no negative.
@@ -57,7 +60,9 @@ def measure_area(scores: np.ndarray, labels: np.ndarray, *, clusters: np.ndarray
     placement = np.where(labels, above, 1 - above)
     value = float(placement[labels].mean())
     influence = (placement - value) / np.where(labels, n_positive, n_negative)
-    low, high = _interval(value, _standard_error(influence, labels, clusters), min(n_positive, n_negative))
+    units = np.arange(len(labels)) if clusters is None else clusters
+    n_fewest = min(len(np.unique(units[labels])), len(np.unique(units[~labels])))
+    low, high = _interval(value, _standard_error(influence, labels, clusters), n_fewest, level)
     return Area(value, low, high, influence)
 
 
@@ -81,9 +86,13 @@ def _standard_error(influence: np.ndarray, labels: np.ndarray, clusters: np.ndar
     return math.sqrt(np.square(sums).sum() * len(sums) / max(1, len(sums) - 1))
 
 
-def _interval(value: float, error: float, n_fewest: int) -> tuple[float, float]:
+def _interval(value: float, error: float, n_fewest: int, level: float) -> tuple[float, float]:
+    """Ends around `value`; `n_fewest` counts the independent units of the rarer label."""
     if value <= 0 or value >= 1:
-        reach = (ALPHA / 2) ** (1 / n_fewest)
+        reach = ((1 - level) / 2) ** (1 / n_fewest)
         return (reach, 1.0) if value >= 1 else (0.0, 1 - reach)
-    logit, step = math.log(value / (1 - value)), Z_95 * error / (value * (1 - value))
-    return 1 / (1 + math.exp(-(logit - step))), 1 / (1 + math.exp(-(logit + step)))
+    if n_fewest < 2:
+        return 0.0, 1.0  # one unit has no spread from which its error could be told
+    z = Z_95 if level == 0.95 else float(norm.ppf((1 + level) / 2))
+    logit, step = math.log(value / (1 - value)), z * error / (value * (1 - value))
+    return float(expit(logit - step)), float(expit(logit + step))

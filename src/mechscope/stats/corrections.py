@@ -77,7 +77,7 @@ def _adjust(p: np.ndarray, skip_nan: bool, of_ordered: Callable[[np.ndarray], np
         raise UsageError(f"p from {known.min()} to {known.max()}", expected="0 to 1", todo="pass p values")
     order = np.argsort(known, kind="stable")
     adjusted = np.empty_like(known)
-    adjusted[order] = np.minimum(of_ordered(known[order]), 1)
+    adjusted[order] = np.clip(of_ordered(known[order]), known[order], 1)
     out = np.full(values.shape, np.nan)
     out[is_known] = adjusted
     return out

@@ -2,25 +2,32 @@
 
 Cohen's d = (m1 - m0) / s, s pooled; Hedges' g = J d with J = Gamma(v/2) / (sqrt(v/2) Gamma((v-1)/2)), v = n1 + n0 - 2
 (Hedges 1981). d_z = mean / s of paired differences. Their intervals invert the noncentral t (Steiger and Fouladi 1997),
-exact for normal values. Point-biserial r = t / sqrt(t^2 + v), its ends those of d on the same map.
-AUROC = P(x1 > x0) + P(x1 = x0) / 2 and Cliff's delta = 2 AUROC - 1 (Cliff 1993), by ranks.
-All but the last two take samples as independent.
+exact for normal values; above 1000 degrees of freedom by Abramowitz and Stegun 26.7.10.
+Point-biserial r = t / sqrt(t^2 + v), its ends those of d on the same map.
+AUROC = P(x1 > x0) + P(x1 = x0) / 2 and Cliff's delta = 2 AUROC - 1 (Cliff 1993), by ranks; ends of `areas`.
+All but the AUROC take samples as independent.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import gammaln
-from scipy.stats import nct, rankdata
+from scipy.stats import nct, norm
 
+from mechscope.stats.areas import measure_area
+from mechscope.stats.intervals import FEW_CLUSTERS
 from mechscope.stats.results import Interval
-from mechscope.stats.samples import as_column, as_labels, check_level
+from mechscope.stats.samples import as_clusters, as_column, as_labels, check_level
 
 __all__ = ["auroc", "cliffs_delta", "cohens_d", "hedges_g", "paired_dz", "point_biserial"]
+
+EXACT_FREEDOM = 1000  # above, the noncentral t of scipy breaks down in places, and a formula is as good
+EXACT_T = 1e6
 
 
 def cohens_d(first: np.ndarray, second: np.ndarray, *, level: float = 0.95) -> Interval:
@@ -72,23 +79,37 @@ def point_biserial(values: np.ndarray, labels: np.ndarray, *, level: float = 0.9
     return _of_t(t, v, v + 2, level, "noncentral t", lambda x: x / math.sqrt(x * x + v))
 
 
-def cliffs_delta(first: np.ndarray, second: np.ndarray) -> float:
-    """P(first > second) - P(first < second). O(n log n)."""
+def cliffs_delta(first: np.ndarray, second: np.ndarray, *, level: float = 0.95) -> Interval:
+    """P(first > second) - P(first < second), its ends those of the AUROC. O(n log n).
+
+    Raises:
+        UsageError: NaN, or no value on a side.
+    """
     x, y = as_column(first, name="first", n_fewest=1), as_column(second, name="second", n_fewest=1)
-    return 2 * auroc(np.concatenate([x, y]), np.arange(len(x) + len(y)) < len(x)) - 1
+    area = auroc(np.concatenate([x, y]), np.arange(len(x) + len(y)) < len(x), level=level)
+    return replace(area, value=2 * area.value - 1, low=2 * area.low - 1, high=2 * area.high - 1)
 
 
-def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """P(score with the label > score without), ties counted half. O(n log n).
+def auroc(
+    scores: np.ndarray, labels: np.ndarray, *, clusters: np.ndarray | None = None, level: float = 0.95
+) -> Interval:
+    """P(score with the label > score without), ties counted half, with DeLong's interval. O(n log n).
+
+    Args:
+        scores: [n].
+        labels: boolean [n].
+        clusters: [n], samples with equal names are not independent; None when all are.
 
     Raises:
         UsageError: NaN, other lengths, or one label only.
     """
     column = as_column(scores, name="scores")
     truth = as_labels(labels, len(column))
-    n_true = int(truth.sum())
-    rank_sum = float(rankdata(column)[truth].sum())
-    return (rank_sum - n_true * (n_true + 1) / 2) / (n_true * (len(column) - n_true))
+    groups = None if clusters is None else as_clusters(clusters, len(column))
+    area = measure_area(column, truth, clusters=groups, level=check_level(level))
+    n_clusters = len(column) if groups is None else int(groups.max()) + 1
+    method = "DeLong" if groups is None else "cluster DeLong"
+    return Interval(area.value, area.low, area.high, len(column), n_clusters, method, level, n_clusters < FEW_CLUSTERS)
 
 
 def _two_sample_t(first: np.ndarray, second: np.ndarray) -> tuple[float, int, int]:
@@ -115,6 +136,9 @@ def _of_t(t: float, v: int, n: int, level: float, method: str, to_effect: Callab
 
 def _noncentrality(t: float, v: int, share_below: float) -> float:
     """The noncentrality under which `share_below` of the t distribution lies below t."""
+    if v > EXACT_FREEDOM or abs(t) > EXACT_T:
+        # Abramowitz and Stegun 26.7.10, solved for the noncentrality
+        return t * (1 - 1 / (4 * v)) - float(norm.ppf(share_below)) * math.sqrt(1 + t * t / (2 * v))
 
     def excess(centre: float) -> float:
         return float(nct.cdf(t, v, centre)) - share_below

@@ -91,7 +91,7 @@ def mean_interval(
     value, low, high = (float(end[0]) for end in t_ends(sums, level=level))
     n_clusters = int(sums.n_clusters[0])
     method = f"t({n_clusters - 1})" if clusters is None else f"cluster t({n_clusters - 1})"
-    return Interval(value, low, high, len(column), n_clusters, method, level, n_clusters < FEW_CLUSTERS)
+    return Interval(value, low, high, int(sums.n[0]), n_clusters, method, level, n_clusters < FEW_CLUSTERS)
 
 
 def t_ends(sums: ClusterSums, *, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -40,8 +40,11 @@ class ClusterSums:
 
     @classmethod
     def of(cls, values: np.ndarray, clusters: np.ndarray, weights: np.ndarray | None = None) -> ClusterSums:
-        """Sums of `values` [n, cells] (NaN: missing) by `clusters` [n] (0 to G - 1). Memory: three such arrays."""
-        is_present = ~np.isnan(values)
+        """Sums of `values` [n, cells] (NaN: missing) by `clusters` [n] (0 to G - 1). Memory: three such arrays.
+
+        Values of weight 0 are missing.
+        """
+        is_present = ~np.isnan(values) if weights is None else ~np.isnan(values) & (weights > 0)[:, None]
         weight = is_present.astype(np.float64) if weights is None else is_present * weights[:, None]
         filled = np.where(is_present, values, 0.0) * weight
         n_clusters = int(clusters.max()) + 1

@@ -12,11 +12,11 @@ import numpy as np
 
 from mechscope.activations import ActivationCache
 from mechscope.activations.policy import TokenPolicy, read_policy
-from mechscope.core import BadDataError, UsageError
+from mechscope.core import BadDataError, UsageError, unknown_name
 from mechscope.corpora import Corpus
-from mechscope.corpora.domain import Context, Domain
+from mechscope.corpora.domain import Context, Domain, Family
 from mechscope.corpora.domain_for import domain_for
-from mechscope.corpora.domain_rows import row_contexts
+from mechscope.corpora.domain_rows import row_contexts, rung_table
 from mechscope.experiments.activation import ActivationFunction, Reading
 from mechscope.experiments.naming import ExperimentFolders
 from mechscope.features import FeatureInputs
@@ -49,6 +49,9 @@ class ExperimentContext:
     special_ids: frozenset[int] = frozenset()
     folders: ExperimentFolders | None = None
     _row_activations: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _groups: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    _rungs: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    _held: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> Self:
         return self
@@ -122,6 +125,56 @@ class ExperimentContext:
             self._row_activations[feature] = found
         return self._row_activations[feature]
 
+    def group_values(self, column: str) -> np.ndarray:
+        """The name of every row in a group column of the corpus or an attribute of the domain, str [n_rows].
+
+        Raises NotFoundError with the nearest column.
+        """
+        if column not in self._groups:
+            self._groups[column] = self._read_groups(column)
+        return self._groups[column]
+
+    def _read_groups(self, column: str) -> np.ndarray:
+        roles = ("group", "nuisance", "metadata", "split", "document")
+        columns = [name for role in roles for name in self.corpus.names_with_role(role, "row")]
+        if column in columns:
+            return np.asarray(self.corpus.column(column).astype(str))
+        base = self.domain.attribute_group
+        if base is not None and column in self.domain.attributes and base in columns:
+            names, index = np.unique(self.group_values(base), return_inverse=True)
+            known = self.domain.attributes[column]
+            return np.array([known.get(name, "") for name in names.tolist()])[index.reshape(-1)]
+        raise unknown_name("group column", column, [*columns, *self.domain.attributes])
+
+    def known_group(self, column: str, name: str) -> str:
+        """A name of a group column as the corpus spells it. Raises NotFoundError with the nearest."""
+        have = {value.lower(): value for value in np.unique(self.group_values(column)).tolist()}
+        if name.lower() not in have:
+            raise unknown_name(f"{column} in this corpus", name, have.values())
+        return have[name.lower()]
+
+    def family_rungs(self, family: str) -> np.ndarray:
+        """The rung of a family in every row, 0 when absent, int64 [n_rows]. Raises NotFoundError.
+
+        One pass over the tokens; where the domain alone can tell rungs, it reads every row once.
+        """
+        if family not in self.domain.families:
+            raise unknown_name("family", family, self.domain.families)
+        if family not in self._rungs:
+            known = self.domain.families[family]
+            has_tokens = all(known.tokens)
+            found = _rungs_by_tokens(self.corpus, known) if has_tokens else None
+            self._rungs[family] = (
+                rung_table(self.domain, self.corpus, [family])[family].astype(np.int64) if found is None else found
+            )
+        return self._rungs[family]
+
+    def rows_with(self, token: int) -> np.ndarray:
+        """Which rows hold a token, boolean [n_rows]. One pass over the tokens; kept."""
+        if token not in self._held:
+            self._held[token] = rows_holding(self.corpus, token)
+        return self._held[token]
+
     def contexts_of(self, rows: Sequence[int] | np.ndarray) -> list[Context]:
         """The corpus rows as contexts."""
         return row_contexts(self.corpus, rows)
@@ -173,3 +226,26 @@ def _policy(inputs: FeatureInputs, folder: Path | None) -> tuple[TokenPolicy | N
     if not inputs.tokens.is_pooled:
         return read_policy("all", {}), frozenset()
     return (None if inputs.site == "pooled" else read_policy("mean", {})), frozenset()
+
+
+def rows_holding(corpus: Corpus, token: int) -> np.ndarray:
+    """Which rows hold a token, boolean [n_rows]. One pass over the tokens."""
+    at = np.flatnonzero(corpus.tokens.ids == token)
+    held = np.zeros(corpus.n_rows, bool)
+    held[np.searchsorted(corpus.tokens.indptr, at, side="right") - 1] = True
+    return held
+
+
+def _rungs_by_tokens(corpus: Corpus, family: Family) -> np.ndarray:
+    """The highest rung whose own token a row holds: what a rung has beyond the rung below it is its own."""
+    rung_of_token = np.zeros(len(corpus.vocabulary), np.int64)
+    below: set[int] = set()
+    for rung, tokens in zip(family.rungs, family.tokens, strict=True):
+        for token in set(tokens) - below:
+            rung_of_token[token] = rung
+        below = set(tokens)
+    rungs = np.zeros(corpus.n_rows, np.int64)
+    of_token = rung_of_token[corpus.tokens.ids]
+    at = np.flatnonzero(of_token)
+    np.maximum.at(rungs, np.searchsorted(corpus.tokens.indptr, at, side="right") - 1, of_token[at])
+    return rungs

@@ -1,0 +1,81 @@
+"""What else differs between rows: the named confounders of an observed difference, as strata and covariates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mechscope.core import unknown_name
+from mechscope.corpora.domain import Domain, Family
+from mechscope.experiments.contexts import ExperimentContext
+
+__all__ = ["Confounders", "confounders_of", "find_family"]
+
+
+@dataclass(frozen=True, eq=False)
+class Confounders:
+    """Adjusted for.
+
+    Attributes:
+        names: in words, for the report. strata: combination of the groups, integers from 0, [n_rows].
+        covariates: of families (place on the ladder of rungs, and present or not) and binaries, float64 [n_rows, m].
+    """
+
+    names: tuple[str, ...]
+    strata: np.ndarray
+    covariates: np.ndarray
+
+    @property
+    def words(self) -> str:
+        """The names in a row, or "nothing"."""
+        return ", ".join(self.names) or "nothing"
+
+
+def find_family(domain: Domain, name: str) -> Family:
+    """A family by name or short name. Raises NotFoundError with the nearest."""
+    by_name = {alias.lower(): f for f in domain.families.values() for alias in (f.name, f.short_name) if alias}
+    if name.strip().lower() not in by_name:
+        raise unknown_name("family", name, domain.families)
+    return by_name[name.strip().lower()]
+
+
+def confounders_of(
+    context: ExperimentContext, *, leave_out: Sequence[str] = (), names: Sequence[str] | None = None
+) -> Confounders:
+    """The confounders that a spec names, or the domain's own.
+
+    Args:
+        context: the subject.
+        leave_out: families, binaries and groups that are what is looked at (or that it decides).
+        names: groups, attributes, families and binaries; None takes the group that the model is given (the weapon),
+            every other family and every binary.
+
+    Raises NotFoundError for an unknown name.
+    """
+    chosen = _default(context) if names is None else list(names)
+    chosen = [name for name in chosen if name not in leave_out]
+    strata = np.zeros(context.corpus.n_rows, np.int64)
+    columns: list[np.ndarray] = []
+    for name in chosen:
+        if name in context.domain.families:
+            ladder = np.array((0, *context.domain.families[name].rungs))
+            rungs = context.family_rungs(name)
+            columns += [np.searchsorted(ladder, rungs).astype(np.float64), (rungs > 0).astype(np.float64)]
+        elif name in context.domain.binaries:
+            columns.append(context.rows_with(context.domain.binaries[name]).astype(np.float64))
+        else:
+            _, index = np.unique(context.group_values(name), return_inverse=True)
+            _, strata = np.unique(strata * (int(index.max()) + 1) + index.reshape(-1), return_inverse=True)
+            strata = strata.reshape(-1)
+    covariates = np.stack(columns, axis=1) if columns else np.zeros((context.corpus.n_rows, 0))
+    return Confounders(tuple(chosen), strata, covariates)
+
+
+def _default(context: ExperimentContext) -> list[str]:
+    domain = context.domain
+    held = context.corpus.names_with_role("group", "row")
+    base = domain.attribute_group or next((name for name in domain.settable_groups if name in held), None)
+    groups = [base] if base is not None and base in held else held[:1]
+    return [*groups, *domain.families, *domain.binaries]

@@ -1,0 +1,334 @@
+"""One family over its rungs: what each rung does to the feature, and what goes with it in the corpus.
+
+Interventional: base contexts are real rows; in each the family is set to absent and to every rung, everything else
+kept, illegal results left out. A rung's delta is the mean paired difference to absent (to the lowest rung without
+`include_absent`). Observational: rows are grouped by the rung they have; zeros are part of every mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from mechscope.core import Spec, UsageError, derive_seed
+from mechscope.core.kinds import EXPERIMENTS
+from mechscope.corpora.domain import Family, settle_rungs
+from mechscope.experiments.base_contexts import Bases, draw_bases
+from mechscope.experiments.cells import CELL_COLUMNS
+from mechscope.experiments.changes import Change, Held, parse_held
+from mechscope.experiments.confounders import find_family
+from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.figures import curves_figure
+from mechscope.experiments.findings import Findings
+from mechscope.experiments.kind import ExperimentKind
+from mechscope.experiments.observing import ObservedLevels, disagreement, observe_levels, rows_holding_constant
+from mechscope.experiments.responses import Responses, measure
+from mechscope.experiments.results import ExperimentResult
+from mechscope.experiments.selecting import ALPHA, confirm, lowest_moving, steepest, with_halves
+from mechscope.experiments.slicing import slice_rows
+from mechscope.experiments.specs import ExperimentSpec
+from mechscope.experiments.types import CAUSAL, OBSERVED
+from mechscope.reports import Figure
+from mechscope.stats import bootstrap_mean_cells
+
+__all__ = ["Family1dSweep", "Family1dVariables"]
+
+CORPUS_COLUMNS = ("corpus_delta", "corpus_low", "corpus_high")
+
+
+class Family1dVariables(Spec):
+    """The variables of a sweep over one family.
+
+    Attributes:
+        family: name or short name.
+        rungs: which, all of the family by default; a value between two rungs stands for the one below it.
+        include_absent: hold the rungs against the family's absence; else against the lowest rung.
+        stable_tokens: binaries, rungs ("special_charge_up_12") and tokens that every condition has.
+        stable_groups: group or attribute -> name that every condition has; stable_weapon is short for the weapon.
+        confounders: what the observed curve is adjusted for; by default the weapon, all other families and binaries.
+        min_effect: least effect that counts, as a share of the feature's effective maximum.
+        observed_beside: show the observed curve beside the interventional one.
+    """
+
+    family: str
+    rungs: tuple[int, ...] = ()
+    include_absent: bool = True
+    stable_tokens: tuple[str, ...] = ()
+    stable_groups: dict[str, str] = {}
+    stable_weapon: str | None = None
+    confounders: tuple[str, ...] | None = None
+    min_effect: float = Field(default=0.02, ge=0, le=1)
+    observed_beside: bool = True
+
+    @property
+    def groups_held(self) -> dict[str, str]:
+        """`stable_groups` with the weapon in it."""
+        return self.stable_groups | ({} if self.stable_weapon is None else {"weapon": self.stable_weapon})
+
+
+@EXPERIMENTS.register("family_1d_sweep")
+class Family1dSweep(ExperimentKind):
+    """One family over its rungs."""
+
+    name = "family_1d_sweep"
+    aliases = ("family_sweep",)
+    title = "One family over its rungs"
+    variables = Family1dVariables
+    modes = (CAUSAL, OBSERVED)
+    alternatives = (
+        "the rung goes with a weapon (or another group) that is what the feature follows",
+        "players who take the rung tend to take other abilities too, and those are what the feature follows",
+        "the rung and the feature both follow the style of the build as a whole",
+    )
+
+    def run(
+        self, spec: ExperimentSpec, variables: Family1dVariables, context: ExperimentContext, findings: Findings
+    ) -> None:
+        """Measure the sweep in the spec's mode."""
+        family = find_family(context.domain, variables.family)
+        settled = settle_rungs(family, variables.rungs, snap=True)
+        for note in settled.notes:
+            findings.warn(note)
+        rungs = sorted(rung for rung in settled.rungs if rung)
+        reference = 0 if variables.include_absent or 0 in settled.rungs else rungs[0]
+        rungs = [rung for rung in rungs if rung != reference]
+        if not rungs:
+            raise UsageError(
+                f"a sweep of {family.name} over {len(settled.rungs)} rung",
+                expected="a rung besides the reference",
+                todo="give more rungs, or include_absent",
+            )
+        held = parse_held(
+            context.domain, context.corpus.vocabulary, tokens=variables.stable_tokens, groups=variables.groups_held
+        )
+        sweep = _Sweep(spec, variables, context, findings, family, tuple(rungs), reference, held)
+        if spec.mode == OBSERVED:
+            sweep.observe()
+        else:
+            sweep.intervene()
+
+    def draw(self, result: ExperimentResult) -> Mapping[str, Figure]:
+        """The curve with its intervals; the observed one beside it where it was measured."""
+        curves = []
+        if "rung_deltas" in result.tables:
+            curves.append((str(result.evidence), result.tables["rung_deltas"], "mean_delta", "low", "high"))
+        if "observed_rungs" in result.tables and result.evidence == CAUSAL:
+            observed = result.tables["observed_rungs"]
+            curves.append(("observed, adjusted", observed, "adjusted", "adjusted_low", "adjusted_high"))
+            curves.append(("observed, crude", observed, "crude", "crude_low", "crude_high"))
+        said = f"Feature {result.feature_id}; change of the activation against the reference, 95 % intervals."
+        title = f"{result.aggregates.custom.get('family', 'family')} over its rungs"
+        figure = curves_figure(curves, x="rung", title=title, caption=said, value_title="change of activation")
+        return {"rung_curve": figure}
+
+
+class _Sweep:
+    """One sweep at work."""
+
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        variables: Family1dVariables,
+        context: ExperimentContext,
+        findings: Findings,
+        family: Family,
+        rungs: tuple[int, ...],
+        reference: int,
+        held: Held,
+    ) -> None:
+        self.spec, self.variables, self.context, self.findings = spec, variables, context, findings
+        self.family, self.rungs, self.reference, self.held = family, rungs, reference, held
+        stats = context.inputs.store.stats(spec.feature_id)
+        self.min_effect = variables.min_effect * float(stats.effective_maximum or 1.0)
+        # what is held may not be what varies
+        self.changes = [Change(str(rung), rungs={family.name: rung}) for rung in (reference, *rungs)]
+        held.change.joined(self.changes[0])
+        findings.add(family=family.name, reference_rung=reference, min_effect=self.min_effect, held=held.words)
+
+    def seed(self, name: str) -> int:
+        return derive_seed(self.spec.seed, self.family.name, name)
+
+    def intervene(self) -> None:
+        findings = self.findings
+        bases = draw_bases(self.spec, self.context, findings, held=self.held)
+        constraints = Constraints(self.spec.constraints, self.context, findings)
+        responses = measure(self.context, self.spec.feature_id, bases, self.changes, constraints)
+        findings.n_contexts_tested = int((~np.isnan(responses.values[:, 1:]).all(axis=1)).sum())
+        is_withheld = constraints.floor(responses.values, touches_group=bool(self.held.change.groups))
+        self._write_means(responses)
+        deltas = responses.deltas(0)[:, 1:]
+        self._write_cells(deltas, bases, responses, is_withheld=is_withheld)
+        if self.variables.observed_beside:
+            observed = self._observed()
+            for text in disagreement(observed, findings.tables["rung_deltas"], min_effect=self.min_effect):
+                findings.find(f"{self.family.name}: {text}")
+
+    def _write_means(self, responses: Responses) -> None:
+        rows = []
+        for index, rung in enumerate((self.reference, *self.rungs)):
+            values = responses.values[:, index][~np.isnan(responses.values[:, index])]
+            mean = float(values.mean()) if len(values) else None
+            rows.append({"rung": rung, "mean": mean, "n": len(values), "n_illegal": int(responses.n_refused[index])})
+        self.findings.table(
+            "rung_activations",
+            ("rung", "mean", "n", "n_illegal"),
+            rows,
+            caption="Mean activation at each rung (0: absent) over the base contexts where it is legal.",
+        )
+
+    def _write_cells(self, deltas: np.ndarray, bases: Bases, responses: Responses, *, is_withheld: bool) -> None:
+        findings = self.findings
+        cells, selecting = with_halves(deltas, bases, seed=self.seed("cells"))
+        findings.n_comparisons = cells.n_tested
+        corpus = self._corpus_means(deltas, bases)
+        rows = [
+            {"rung": rung, **cells.row(index), **dict(zip(CORPUS_COLUMNS, corpus[index], strict=True))}
+            for index, rung in enumerate(self.rungs)
+        ]
+        findings.table(
+            "rung_deltas",
+            ("rung", *CELL_COLUMNS, *CORPUS_COLUMNS),
+            rows,
+            caption=f"Paired change of the activation against rung {self.reference} (0: absent). Intervals: 95 %, "
+            f"cluster bootstrap; p: sign-flip, corrected by max-T over {cells.n_tested} rungs; effect: d_z. "
+            "corpus_: weighted to the rows of the slice.",
+        )
+        each = np.nanmean(deltas[~np.isnan(deltas).all(axis=1)], axis=1)
+        spread = float(each.std(ddof=1)) if len(each) > 1 else None
+        findings.aggregate(mean_delta=float(each.mean()) if len(each) else None, std_delta=spread, n_samples=len(each))
+        n_fewest, n_most = int(cells.n.min()), int(cells.n.max())
+        if n_fewest < 0.5 * n_most:
+            findings.warn(
+                f"the rungs were measured on different base contexts ({n_fewest} to {n_most}): a high rung fits only "
+                "where there is room, so compare rungs by rows that have both"
+            )
+        self._select(deltas, bases, cells.mean, selecting, is_withheld=is_withheld)
+
+    def _corpus_means(self, deltas: np.ndarray, bases: Bases) -> np.ndarray:
+        """Weighted mean with its interval for each rung, [rungs, 3]."""
+        found = np.full((len(self.rungs), 3), np.nan)
+        n_clusters = [len(np.unique(bases.clusters[column])) for column in (~np.isnan(deltas)).T]
+        enough = np.array(n_clusters) >= 5
+        if enough.any():
+            kept = ~np.isnan(deltas[:, enough]).all(axis=1)
+            intervals = bootstrap_mean_cells(
+                deltas[:, enough][kept],
+                seed=self.seed("corpus"),
+                clusters=bases.clusters[kept],
+                weights=bases.weights[kept],
+            )
+            found[enough] = np.stack([intervals.value, intervals.low, intervals.high], axis=1)
+        return found
+
+    def _select(
+        self, deltas: np.ndarray, bases: Bases, means: np.ndarray, selecting: Any, *, is_withheld: bool
+    ) -> None:
+        """Threshold and largest change, chosen on one half of the base contexts and confirmed on the other."""
+        findings = self.findings
+        largest = int(np.nanargmax(np.abs(means))) if not np.isnan(means).all() else None
+        findings.add(
+            max_rung_delta=None if largest is None else means[largest],
+            max_delta_rung=None if largest is None else self.rungs[largest],
+            threshold_rung=None,
+            direction="none",
+        )
+        chosen = {
+            "threshold": lowest_moving(selecting, min_effect=self.min_effect),
+            "largest": steepest(selecting, min_effect=self.min_effect),
+        }
+        rows, held = [], {}
+        for what, at in chosen.items():
+            if at is None:
+                continue
+            sign = float(np.sign(selecting.mean[at]))
+            found = confirm(
+                deltas[:, at], bases, sign=sign, min_effect=self.min_effect, seed=self.seed(f"confirm {what}")
+            )
+            held[what] = found.holds
+            rows.append(
+                {
+                    "selected": what,
+                    "rung": self.rungs[at],
+                    "selecting_delta": selecting.mean[at],
+                    "selecting_p_corrected": selecting.p_corrected[at],
+                    "held_out_delta": found.mean,
+                    "held_out_n": found.n,
+                    "held_out_p": found.p,
+                    "holds": found.holds,
+                }
+            )
+        columns = ("selected", "rung", "selecting_delta", "selecting_p_corrected", "held_out_delta", "held_out_n",
+                   "held_out_p", "holds")  # fmt: skip
+        findings.table(
+            "held_out", columns, rows, caption="Chosen on one half of the base contexts, tested on the other."
+        )
+        findings.note(
+            f"threshold_rung: the lowest rung whose corrected p is below {ALPHA} and whose mean change is at least "
+            f"{self.min_effect:.3g} ({100 * self.variables.min_effect:g} % of the effective maximum), chosen on one "
+            "half of the base contexts and kept only if the other half confirms it"
+        )
+        at, top = chosen["threshold"], chosen["largest"]
+        if at is not None and held["threshold"]:
+            findings.add(threshold_rung=self.rungs[at])
+        if top is not None and held["largest"]:
+            direction = "rises" if selecting.mean[top] > 0 else "falls"
+            findings.add(direction=direction)
+            if not is_withheld:
+                self._claim(direction, self.rungs[top], means[top], at if held.get("threshold") else None)
+
+    def _claim(self, direction: str, rung: int, delta: float, threshold: int | None) -> None:
+        where = f" on contexts with {self.held.words}" if self.held.words else ""
+        since = "" if threshold is None else f", from rung {self.rungs[threshold]} on"
+        self.findings.claim(
+            f"setting {self.family.name} to {rung} {'raises' if direction == 'rises' else 'lowers'} feature "
+            f"{self.spec.feature_id} by {abs(delta):.3g} against rung {self.reference}{where}{since}"
+        )
+
+    def observe(self) -> None:
+        """The observed curve as the result itself: the cells are the adjusted contrasts."""
+        observed = self._observed()
+        rows = observed.as_cells()
+        self.findings.table("rung_deltas", ("rung", *CELL_COLUMNS), rows, caption=f"Adjusted for {observed.words}.")
+        self.findings.n_comparisons = sum(row["p"] is not None for row in rows)
+        adjusted = observed.contrasts.adjusted
+        known = ~np.isnan(adjusted)
+        n = observed.contrasts.n
+        mean = float(np.average(adjusted[known], weights=n[known])) if known.any() else None
+        self.findings.aggregate(
+            mean_delta=mean, std_delta=None, n_samples=int(n.sum()) + observed.contrasts.n_reference
+        )
+        self.findings.n_contexts_tested = int(n.sum()) + observed.contrasts.n_reference
+        at = observed.confirmed_threshold(self.min_effect)
+        largest = int(np.nanargmax(np.abs(adjusted))) if known.any() else None
+        self.findings.add(
+            threshold_rung=None if at is None else self.rungs[at],
+            max_rung_delta=None if largest is None else adjusted[largest],
+            max_delta_rung=None if largest is None else self.rungs[largest],
+        )
+        if at is not None:
+            self.findings.claim(
+                f"from rung {self.rungs[at]} of {self.family.name} on, rows have another activation of feature "
+                f"{self.spec.feature_id} than at rung {self.reference}, adjusted for {observed.words} (associated)"
+            )
+
+    def _observed(self) -> ObservedLevels:
+        context, findings = self.context, self.findings
+        is_main = self.spec.mode == OBSERVED
+        found = slice_rows(self.spec, context, findings if is_main else Findings(), should_sample=is_main)
+        found = rows_holding_constant(found, context, self.held)
+        observed = observe_levels(
+            found,
+            context.family_rungs(self.family.name)[found.rows],
+            context,
+            levels=self.rungs,
+            reference=self.reference,
+            leave_out=(self.family.name, *self.held.change.rungs, *self.held.change.binaries, *self.held.change.groups),
+            confounders=self.variables.confounders,
+            seed=self.seed("observed"),
+        )
+        findings.table("observed_rungs", ("rung", *observed.columns), observed.rows("rung"), caption=observed.caption)
+        return observed

@@ -1,0 +1,205 @@
+"""The observed side of an experiment: rows grouped by a level they have, adjusted, and held against an intervention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mechscope.core import UsageError, numpy_generator
+from mechscope.experiments.adjusting import LevelContrasts, contrast_levels
+from mechscope.experiments.cells import FEW, flag_of
+from mechscope.experiments.changes import Held
+from mechscope.experiments.confounders import confounders_of
+from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.slicing import Slice
+from mechscope.experiments.tables import ResultTable
+
+__all__ = ["ObservedLevels", "disagreement", "observe_levels", "rows_holding_constant"]
+
+ALPHA = 0.05
+NAMES = ("crude", "stratified", "adjusted")
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedLevels:
+    """Observed contrasts of levels with a reference.
+
+    Attributes:
+        levels: in order. contrasts: over all rows. halves: over the selecting half and over the held-out half.
+        words: the confounders adjusted for. strata_words: those among them that make the strata.
+    """
+
+    levels: tuple[int, ...]
+    reference: int
+    contrasts: LevelContrasts
+    halves: tuple[LevelContrasts, LevelContrasts]
+    words: str
+
+    columns: ClassVar[tuple[str, ...]] = (
+        "n", "n_reference", "crude", "crude_low", "crude_high", "stratified", "stratified_low", "stratified_high",
+        "n_matched", "adjusted", "adjusted_low", "adjusted_high", "p", "p_corrected", "effect", "flag",
+    )  # fmt: skip
+
+    @property
+    def caption(self) -> str:
+        """What the table of rows holds."""
+        return (
+            f"OBSERVATIONAL: mean activation of rows at a level minus that at level {self.reference}, zeros included. "
+            f"stratified: within groups; adjusted: least squares for {self.words}; p of the adjusted, corrected over "
+            "the levels; effect: Cohen's d of the crude difference."
+        )
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """A row a level, the level under `name`. Levels of fewer than 5 rows keep n and the crude difference alone."""
+        return [{name: level, **self._row(index)} for index, level in enumerate(self.levels)]
+
+    def as_cells(self, name: str = "rung") -> list[dict[str, Any]]:
+        """Rows in the columns of interventional cells, with the adjusted contrast as the difference."""
+        found = []
+        for row in self.rows(name):
+            low, high = row["adjusted_low"], row["adjusted_high"]
+            error = None if low is None or np.isnan(low) else (high - low) / (2 * 1.959964)
+            cell = {key: row[key] for key in ("n", "p", "p_corrected", "effect", "flag")}
+            found.append(
+                {name: row[name], "mean_delta": row["adjusted"], "std_error": error, "low": low, "high": high, **cell}
+            )
+        return found
+
+    def confirmed_threshold(self, min_effect: float) -> int | None:
+        """Index of the lowest level that one half selects and the other confirms in direction; None without one."""
+        first, second = self.halves
+        moving = (first.p_corrected < ALPHA) & (np.abs(first.adjusted) >= min_effect) & (first.n >= FEW)
+        if not moving.any():
+            return None
+        at = int(np.argmax(moving))
+        is_same = np.sign(first.adjusted[at]) == np.sign(second.adjusted[at])
+        return at if is_same and second.p[at] < ALPHA and second.n[at] >= FEW else None
+
+    def _row(self, index: int) -> dict[str, Any]:
+        contrasts = self.contrasts
+        n = int(contrasts.n[index])
+        row: dict[str, Any] = {"n": n, "n_reference": contrasts.n_reference, "flag": flag_of(n)}
+        row["crude"] = contrasts.crude[index]
+        if n >= FEW:
+            for name in NAMES:
+                row |= {key: getattr(contrasts, key)[index] for key in (name, f"{name}_low", f"{name}_high")}
+            row |= {key: getattr(contrasts, key)[index] for key in ("n_matched", "p", "p_corrected", "effect")}
+        else:
+            lacking = [key for key in self.columns if key not in row]
+            row |= dict.fromkeys(lacking)
+        return row
+
+
+def observe_levels(
+    found: Slice,
+    level: np.ndarray,
+    context: ExperimentContext,
+    *,
+    levels: Sequence[int],
+    reference: int,
+    leave_out: Sequence[str],
+    confounders: Sequence[str] | None,
+    seed: int,
+) -> ObservedLevels:
+    """Contrast the rows of a slice by their level.
+
+    Args:
+        found: the rows. level: the level of each of them, int64 [n].
+        context: the subject.
+        levels, reference: what is contrasted with what.
+        leave_out: no confounders: what is looked at, and what is held constant.
+        confounders: what to adjust for; None for the domain's own.
+        seed: of the halves and of the corrected p.
+
+    Raises:
+        UsageError: fewer than 5 rows at the reference or at every level.
+        NotFoundError: an unknown confounder.
+    """
+    counts = [int((level == one).sum()) for one in (reference, *levels)]
+    if counts[0] < FEW or max(counts[1:]) < FEW:
+        raise UsageError(
+            f"{counts[0]} rows at level {reference}, and at most {max(counts[1:])} at another",
+            expected=f"at least {FEW} of each",
+            todo="widen the slice",
+        )
+    known = confounders_of(context, leave_out=leave_out, names=confounders)
+    clusters = context.clusters_of(found.rows)
+    _, cluster_index = np.unique(clusters, return_inverse=True)
+    second = (numpy_generator(seed, "halves").permutation(int(cluster_index.max()) + 1) % 2 == 1)[cluster_index]
+
+    def contrasted(keep: np.ndarray) -> LevelContrasts:
+        return contrast_levels(
+            found.values[keep],
+            level[keep],
+            tuple(levels),
+            reference=reference,
+            strata=known.strata[found.rows[keep]],
+            covariates=known.covariates[found.rows[keep]],
+            clusters=cluster_index[keep],
+            seed=seed,
+        )
+
+    everything = contrasted(np.ones(len(found), bool))
+    return ObservedLevels(tuple(levels), reference, everything, (contrasted(~second), contrasted(second)), known.words)
+
+
+def rows_holding_constant(found: Slice, context: ExperimentContext, held: Held) -> Slice:
+    """The rows that have what an intervention would hold constant. Raises UsageError when none has."""
+    keep = np.ones(len(found), bool)
+    for family, rung in held.change.rungs.items():
+        keep &= context.family_rungs(family)[found.rows] == rung
+    for binary, is_there in held.change.binaries.items():
+        keep &= context.rows_with(context.domain.binaries[binary])[found.rows] == is_there
+    for token in held.change.tokens_on:
+        keep &= context.rows_with(token)[found.rows]
+    for column, name in (*held.change.groups.items(), *held.required.items()):
+        keep &= (context.group_values(column) == context.known_group(column, name))[found.rows]
+    if not keep.any():
+        raise UsageError(
+            f"no row of the slice has {held.words}",
+            expected="rows that have it",
+            todo="hold less constant, or intervene",
+        )
+    return found.only(keep)
+
+
+def disagreement(observed: ObservedLevels, caused: ResultTable, *, min_effect: float) -> Iterator[str]:
+    """Sentences on where what was observed and what the intervention did do not agree, levels named.
+
+    Compared are the adjusted contrast and the intervention's mean weighted to the corpus, level by level, where both
+    have at least 5 samples: opposite signs with both intervals away from zero; an association whose intervention covers
+    zero and stays below the least effect; an effect that the rows do not show.
+    """
+    found: dict[str, list[str]] = {}
+    for row, other in zip(observed.rows("level"), caused.rows, strict=True):
+        seen = _ends(row, "adjusted", "adjusted_low", "adjusted_high")
+        done = _ends(other, "corpus_delta", "corpus_low", "corpus_high")
+        if seen is None or done is None:
+            continue
+        kind = _compare(seen, done, min_effect)
+        if kind is not None:
+            numbers = f"{row['level']} (observed {seen[0]:+.3g}, intervened {done[0]:+.3g})"
+            found.setdefault(kind, []).append(numbers)
+    for kind, places in found.items():
+        yield f"{kind} at {', '.join(places)}"
+
+
+def _compare(seen: tuple[float, float, float], done: tuple[float, float, float], min_effect: float) -> str | None:
+    is_seen, is_done = seen[1] > 0 or seen[2] < 0, done[1] > 0 or done[2] < 0
+    if is_seen and is_done and np.sign(seen[0]) != np.sign(done[0]):
+        return "observation and intervention point in opposite directions"
+    if is_seen and abs(seen[0]) >= min_effect and not is_done and abs(done[0]) < min_effect:
+        return "rows differ though the intervention changes nothing that could be measured"
+    if is_done and abs(done[0]) >= min_effect and not is_seen:
+        return "the intervention changes what the rows do not show"
+    return None
+
+
+def _ends(row: Any, value: str, low: str, high: str) -> tuple[float, float, float] | None:
+    numbers = [row.get(name) for name in (value, low, high)]
+    if any(number is None or not np.isfinite(number) for number in numbers):
+        return None
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])

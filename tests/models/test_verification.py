@@ -208,6 +208,16 @@ def test_a_check_is_remembered_by_architecture_sizes_and_versions(
     handle.remove()
 
 
+def test_a_forward_that_was_replaced_is_measured(bare: Bare) -> None:
+    module = bare("gpt2")
+    assert Model.open(module).verification.failed == {}
+    mlp = module.get_submodule("transformer.h.1.mlp")
+    right = mlp.forward
+    mlp.forward = lambda hidden: right(hidden).cumsum(dim=1).flip(1)  # type: ignore[method-assign]
+    assert not Model.open(module).verification.remembered
+    assert "mlp_post:1" in Model.open(module).verification.failed
+
+
 def test_a_cache_that_cannot_be_written_costs_only_time(
     bare: Bare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,9 +47,11 @@ def verified(
 ) -> CheckResult:
     """`verify`, or what it gave before for the same architecture, sizes and versions. Sets the network's habits.
 
-    Nothing is recalled for a module without a config: it may be anything.
+    Nothing is recalled for a module without a config, or one whose parts were given another `forward`: it may be
+    anything.
     """
-    key = None if config is None or not should_check else _key(network, config)
+    is_known_code = config is not None and not any("forward" in vars(part) for part in network.module.modules())
+    key = _key(network, config) if should_check and is_known_code and config is not None else None
     result = _recall(key) if key and may_recall else None
     if result is None:
         result = verify(network, should_check=should_check)

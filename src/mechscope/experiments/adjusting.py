@@ -83,10 +83,24 @@ def contrast_levels(
     crude = np.stack([_crude(y, level == one, is_reference) for one in levels])
     stratified = np.stack([_stratified(y, level == one, is_reference, strata) for one in levels])
     adjusted = _regressed(y, level, levels, strata, covariates[keep], clusters[keep], seed)
+    coefficient, low, high, p, p_corrected = adjusted
     return LevelContrasts(
-        crude[:, 0].astype(np.int64), int(is_reference.sum()), *crude[:, 1:4].T,
-        *stratified[:, :3].T, stratified[:, 3].astype(np.int64), *adjusted, crude[:, 4],
-    )  # fmt: skip
+        n=crude[:, 0].astype(np.int64),
+        n_reference=int(is_reference.sum()),
+        crude=crude[:, 1],
+        crude_low=crude[:, 2],
+        crude_high=crude[:, 3],
+        stratified=stratified[:, 0],
+        stratified_low=stratified[:, 1],
+        stratified_high=stratified[:, 2],
+        n_matched=stratified[:, 3].astype(np.int64),
+        adjusted=coefficient,
+        adjusted_low=low,
+        adjusted_high=high,
+        p=p,
+        p_corrected=p_corrected,
+        effect=crude[:, 4],
+    )
 
 
 def _crude(y: np.ndarray, here: np.ndarray, reference: np.ndarray) -> np.ndarray:

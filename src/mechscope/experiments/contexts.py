@@ -14,6 +14,7 @@ from mechscope.activations import ActivationCache
 from mechscope.activations.policy import TokenPolicy, read_policy
 from mechscope.core import BadDataError, UsageError, unknown_name
 from mechscope.corpora import Corpus
+from mechscope.corpora.corpus import ColumnRole
 from mechscope.corpora.domain import Context, Domain, Family
 from mechscope.corpora.domain_for import domain_for
 from mechscope.corpora.domain_rows import row_contexts, rung_table
@@ -135,7 +136,7 @@ class ExperimentContext:
         return self._groups[column]
 
     def _read_groups(self, column: str) -> np.ndarray:
-        roles = ("group", "nuisance", "metadata", "split", "document")
+        roles: tuple[ColumnRole, ...] = ("group", "nuisance", "metadata", "split", "document")
         columns = [name for role in roles for name in self.corpus.names_with_role(role, "row")]
         if column in columns:
             return np.asarray(self.corpus.column(column).astype(str))
@@ -151,7 +152,8 @@ class ExperimentContext:
         have = {value.lower(): value for value in np.unique(self.group_values(column)).tolist()}
         if name.lower() not in have:
             raise unknown_name(f"{column} in this corpus", name, have.values())
-        return have[name.lower()]
+        found: str = have[name.lower()]
+        return found
 
     def family_rungs(self, family: str) -> np.ndarray:
         """The rung of a family in every row, 0 when absent, int64 [n_rows]. Raises NotFoundError.

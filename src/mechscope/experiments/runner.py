@@ -7,6 +7,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from mechscope.core import NotFoundError, Spec, UsageError, UserError
 from mechscope.experiments.constraints import require_constraints
 from mechscope.experiments.contexts import ExperimentContext
@@ -157,7 +159,7 @@ def _result(
     )
 
 
-def _provenance(spec: ExperimentSpec, context: ExperimentContext) -> dict[str, object]:
+def _provenance(spec: ExperimentSpec, context: ExperimentContext) -> dict[str, JsonValue]:
     key = context.inputs.store.key
     made = {name: key[name] for name in ("corpus", "dictionary", "model", "site")}
     environment = describe_environment().to_json()

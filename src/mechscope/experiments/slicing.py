@@ -108,9 +108,12 @@ def _in_percentiles(found: Slice, wanted: DatasetSlice) -> np.ndarray:
     ends = [wanted.percentile_min, wanted.percentile_max]
     if wanted.percentiles_of == "all":
         low, high = np.percentile(found.values, ends)
-        return (found.values >= low) & (found.values <= high) & (wanted.zeros | found.is_active)
+        within: np.ndarray = (found.values >= low) & (found.values <= high) & (wanted.zeros | found.is_active)
+        return within
     if not found.is_active.any():
         return np.full(len(found), wanted.zeros)
     low, high = np.percentile(found.values[found.is_active], ends)
-    inside = found.is_active & (found.values >= low) & (found.values <= high)
-    return inside | ~found.is_active if wanted.zeros else inside
+    inside: np.ndarray = found.is_active & (found.values >= low) & (found.values <= high)
+    if wanted.zeros:
+        inside |= ~found.is_active
+    return inside

@@ -20,7 +20,7 @@ class SweepSettings(Spec):
         max_tokens: the most positions (rows x positions) in one forward; the largest tensors of a block then hold
             max_tokens x d_mlp numbers.
         forward_tokens: what one more forward costs (reading the weights, calling the kernels), in positions; where it
-            pays, variants with neighbouring first positions share a forward. About 16 on a CPU, more on a GPU.
+            pays, variants with neighbouring first positions share a forward. About 24 on a CPU, more on a GPU.
         max_logits: the most logits held at a time where a metric reduces them.
         n_checks: how many variants, drawn at random, are run again in full and compared.
         tolerance: the largest relative error allowed there, max |sweep - full| / max |full|; None for 1e-5 in
@@ -30,7 +30,7 @@ class SweepSettings(Spec):
     """
 
     max_tokens: int = Field(default=16384, ge=1)
-    forward_tokens: int = Field(default=16, ge=0)
+    forward_tokens: int = Field(default=24, ge=0)
     max_logits: int = Field(default=2**26, ge=1)
     n_checks: int = Field(default=1, ge=0)
     tolerance: float | None = Field(default=None, gt=0)
@@ -40,7 +40,10 @@ class SweepSettings(Spec):
 
 @dataclass(frozen=True)
 class SweepCost:
-    """Real positions times blocks that ran: in the sweep, clean runs and checks included; and one by one in full."""
+    """Real positions times blocks that ran: in the sweep, clean runs and checks included; and one by one in full.
+
+    The last block counts whole where it ran in part.
+    """
 
     n_run: int
     n_full: int

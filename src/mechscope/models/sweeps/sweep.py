@@ -6,8 +6,9 @@
 3. a group is one forward of the network itself over a batch that grows: a variant's row joins, as the clean stream,
    at the block of its first edit (`growing`); weights are read once a group, and nothing in front of an edit runs
 4. at each site, each row gets its own variant's edits (`row_visits`)
-5. what enters the output head is gathered over groups, and the head runs once for all (`gathered_head`)
-6. some variants are run again in full, one by one; if they differ, the sweep raises
+5. the last block runs whole only as far as keys and values; what follows, at the wanted position (`last_block`)
+6. what enters the output head is gathered over groups, and the head runs once for all (`gathered_head`)
+7. some variants are run again in full, one by one; if they differ, the sweep raises
 """
 
 from __future__ import annotations

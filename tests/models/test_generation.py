@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from mechscope.core import BadDataError, LayerComponent, UsageError
 from mechscope.models import Batch, Edit, Model, Sampling
+from mechscope.models.positions import from_left
 
 Bare = Callable[[str], nn.Module]
 FAMILIES = ["gpt2", "gpt_neox", "llama"]
@@ -198,3 +200,50 @@ def test_what_cannot_be_generated_is_refused(bare: Bare) -> None:
     with pytest.raises((UsageError, BadDataError), match="extra inputs"):
         ids = torch.tensor([[1, 2]])
         model.generate(Batch(ids, torch.ones_like(ids), {"labels": ids}), max_new_tokens=1)
+
+
+def test_logits_can_be_edited_so_that_a_token_is_never_drawn(bare: Bare) -> None:
+    model = Model.open(bare("gpt_neox"))
+    free = model.generate(prompts(), max_new_tokens=5, stops_at=())
+    banned = int(free.new_ids[0, 0])
+
+    def never(value: Tensor, batch: Batch) -> Tensor:
+        value[..., banned] = -float("inf")
+        return value
+
+    found = model.generate(prompts(), max_new_tokens=5, stops_at=(), edits=[Edit(at("logits"), never)])
+    assert not (found.new_ids == banned).any()
+    tokens = list(PROMPTS[1])
+    for _ in range(5):
+        edit = Edit(at("logits"), never)
+        tokens.append(int(model.logits(Batch.from_rows([tokens]), edits=[edit])[0, -1].argmax()))
+    assert found.new_ids[1].tolist() == tokens[len(PROMPTS[1]) :]
+
+
+def test_a_position_that_does_not_exist_yet_waits(bare: Bare) -> None:
+    """Place 6 of a prompt of five tokens is the second generated one."""
+    model = Model.open(bare("gpt2"))
+    row = PROMPTS[0]
+    direction = torch.linspace(-1, 1, 32).cos() * 8
+    edit = Edit(at("resid_post", 1), lambda value, batch: value + direction, at=from_left(6))
+    found = model.generate(Batch.from_rows([row]), max_new_tokens=5, edits=[edit], stops_at=()).new_ids[0].tolist()
+    tokens = list(row)
+    for _ in range(5):
+        edits = [edit] if len(tokens) > 6 else []
+        tokens.append(int(model.logits(Batch.from_rows([tokens]), edits=edits)[0, -1].argmax()))
+    assert found == tokens[len(row) :]
+    with pytest.raises(UsageError, match="which has 5 tokens"):
+        model.generate(Batch.from_rows([row]), max_new_tokens=1, edits=[replace(edit, at=from_left(6))], stops_at=())
+
+
+def test_a_generation_config_of_beams_changes_nothing(bare: Bare) -> None:
+    module = bare("llama")
+    model = Model.open(module)
+    told = model.generate(prompts(), max_new_tokens=4, stops_at=(), sites=[at("z", 0)])
+    config = module.generation_config
+    for name, value in {"num_beams": 3, "num_return_sequences": 2, "guidance_scale": 2.0}.items():
+        setattr(config, name, value)
+    config.return_dict_in_generate = True  # type: ignore[union-attr]
+    seen = model.generate(prompts(), max_new_tokens=4, stops_at=(), sites=[at("z", 0)])
+    assert torch.equal(seen.batch.input_ids, told.batch.input_ids)
+    assert torch.equal(seen.values[at("z", 0)], told.values[at("z", 0)])

@@ -213,7 +213,7 @@ def test_a_forward_that_was_replaced_is_measured(bare: Bare) -> None:
     assert Model.open(module).verification.failed == {}
     mlp = module.get_submodule("transformer.h.1.mlp")
     right = mlp.forward
-    mlp.forward = lambda hidden: right(hidden).cumsum(dim=1).flip(1)  # type: ignore[method-assign]
+    mlp.forward = lambda hidden: right(hidden).cumsum(dim=1).flip(1)
     assert not Model.open(module).verification.remembered
     assert "mlp_post:1" in Model.open(module).verification.failed
 

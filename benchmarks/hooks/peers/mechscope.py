@@ -14,6 +14,7 @@ from mechscope.models import interventions, positions
 from mechscope.models.batch import Batch
 from mechscope.models.model import Model
 from mechscope.models.sweeps.cells import head_patches, residual_patches
+from mechscope.models.sweeps.sources import capture_source
 
 Values = dict[str, Tensor]
 STREAMS = ("resid_pre", "attn_out", "mlp_out", "resid_post")
@@ -44,8 +45,9 @@ class Access:
 
     def sweep_batched(self, cells: Sequence[Cell]) -> Tensor:
         clean, corrupt = rows(self.inputs.clean), rows(self.inputs.corrupt)
-        streams = residual_patches(self.model, corrupt, clean)
-        heads = head_patches(self.model, corrupt, clean, at=positions.from_right(0))
+        source = capture_source(self.model, clean)
+        streams = residual_patches(self.model, corrupt, source)
+        heads = head_patches(self.model, corrupt, source, at=positions.from_right(0))
         grids = {"resid": streams, "head": heads}
         variants = [grids[cell.kind].variants[cell.layer * grids[cell.kind].shape[1] + cell.index] for cell in cells]
         return self.model.sweep(corrupt, variants).logits[:, 0]

@@ -74,7 +74,7 @@ ALIASES = {
     "mlp.hook_pre": "mlp_pre",
     "mlp.hook_post": "mlp_post",
 }
-_LENS = re.compile(r"blocks\.(\d+)\.(.+)")
+_LENS = re.compile(r"blocks\.([\d*:-]+)\.(.+)")
 _INDEX = re.compile(r"-?\d+")
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(-?\d*))?")
@@ -142,11 +142,8 @@ def parse_sites(
         UsageError: a layer, head or neuron that is malformed or out of range.
     """
     limits = _Limits(n_layers, n_encoder_layers, heads, n_neurons, paths)
-    sites: list[LayerComponent] = []
-    for part in filter(None, (part.strip() for part in selector.split(","))):
-        for site in limits.parse(part):
-            if site not in sites:
-                sites.append(site)
+    parts = filter(None, (part.replace(" ", "") for part in selector.split(",")))
+    sites = list(dict.fromkeys(site for part in parts for site in limits.parse(part)))
     if not sites:
         raise UsageError(f"no site in {selector!r}", expected="for example 'resid_post:3'", todo="name a site")
     return sites

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechscope.core import BadDataError, LayerComponent, UsageError, unknown_name
+from mechscope.core import BadDataError, LayerComponent, UsageError, parse_sites, unknown_name
 
 __all__ = ["DECODER_IDS", "DECODER_MASK", "Batch", "Capture"]
 
 DECODER_IDS = "decoder_input_ids"
 DECODER_MASK = "decoder_attention_mask"
+MANY = 10**6  # layers: a capture does not know how many there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class Batch:
             `labels` ([batch pos], [batch pos2] or [batch]) is kept for the loss and never passed on.
         targets: the complete sets as multi-hot rows, for set models.
         n_before: how many real tokens of each row came before these, [batch]; a step of a generation has them.
+        n_to_come: how many tokens a generation may still add to each row; a position among them is no fault yet.
 
     Raises:
         BadDataError: shapes that do not agree, ids that are not int64, a mask with other values than 0 and 1,
@@ -44,6 +46,7 @@ class Batch:
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     targets: Float[Tensor, "batch d_vocab"] | None = None
     n_before: Int[Tensor, "batch"] | None = None
+    n_to_come: int = 0
 
     def __post_init__(self) -> None:
         _require_tokens(self.input_ids, self.attention_mask)
@@ -140,9 +143,12 @@ class Capture:
     def __getitem__(self, site: LayerComponent | str) -> Tensor:
         """The value at a site, which may be given as it is written. Raises NotFoundError, offering the nearest."""
         found = {str(known): value for known, value in self.values.items()}
-        if str(site) not in found:
+        name = str(site)
+        if name not in found and name.startswith(("blocks.", "encoder_blocks.", "decoder_blocks.")):
+            name = str(parse_sites(name, MANY, n_encoder_layers=MANY)[0])
+        if name not in found:
             raise unknown_name("site of this capture", str(site), found)
-        return found[str(site)]
+        return found[name]
 
 
 def _require_tokens(ids: Tensor, mask: Tensor, *, prefix: str = "") -> None:

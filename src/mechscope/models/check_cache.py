@@ -28,6 +28,7 @@ __all__ = ["FOLDER_VARIABLE", "verified"]
 
 FOLDER_VARIABLE = "MECHSCOPE_CACHE"
 
+KNOWN = frozenset({"torch", "transformers", "mechscope"})  # their versions are part of the key
 _KNOWN: dict[str, CheckResult] = {}
 
 
@@ -47,11 +48,11 @@ def verified(
 ) -> CheckResult:
     """`verify`, or what it gave before for the same architecture, sizes and versions. Sets the network's habits.
 
-    Nothing is recalled for a module without a config, or one whose parts were given another `forward`: it may be
-    anything.
+    Nothing is recalled for a module without a config, nor for one with a part whose class is somebody's own or whose
+    `forward` was replaced: their code may have changed since.
     """
-    is_known_code = config is not None and not any("forward" in vars(part) for part in network.module.modules())
-    key = _key(network, config) if should_check and is_known_code and config is not None else None
+    is_known = config is not None and all(map(_is_known_code, network.module.modules()))
+    key = _key(network, config) if should_check and is_known and config is not None else None
     result = _recall(key) if key and may_recall else None
     if result is None:
         result = verify(network, should_check=should_check)
@@ -68,6 +69,10 @@ def _key(network: Network, config: Mapping[str, Any]) -> str:
     plain = json.dumps({**config, "_name_or_path": ""}, sort_keys=True, default=str)
     facts = (kind, network.component_map.digest, parameter.dtype, parameter.device.type, *versions, plain)
     return digest_of([*map(str, facts), *_structure(network.module)])
+
+
+def _is_known_code(part: nn.Module) -> bool:
+    return type(part).__module__.partition(".")[0] in KNOWN and "forward" not in vars(part)
 
 
 @lru_cache(maxsize=1)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from jaxtyping import Bool
 from torch import Tensor
 
-from mechscope.core import LayerComponent, UsageError
+from mechscope.core import LayerComponent, UsageError, unknown_name
 from mechscope.models.batch import Batch
 
 __all__ = ["Edit", "Positions", "Scope", "apply_edit", "edits_by_site", "require_apart"]
 
 Scope: TypeAlias = Literal["all", "prompt", "generated"]
+SCOPES: tuple[str, ...] = get_args(Scope)
 
 
 class Positions(Protocol):
@@ -52,13 +53,22 @@ class Edit:
     at: Positions | None = None
     scope: Scope = "all"
 
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES:
+            raise unknown_name("scope of an edit", str(self.scope), SCOPES)
+        if not isinstance(self.site, LayerComponent):
+            raise _mistyped("site", self.site, "a site, for example model.site('resid_post:1')")
+        if self.at is not None and not hasattr(self.at, "mask"):
+            raise _mistyped("at", self.at, "positions, for example from_right(0) or parse_positions('last')")
+
 
 def edits_by_site(edits: Sequence[Edit]) -> dict[LayerComponent, list[Edit]]:
     """The edits by whole site, in the order given; several may write at one site where they do not overlap.
 
     Raises:
-        UsageError: two edits of all positions write at one place (`embed` is `resid_pre:0`), or one writes at a head
-            and the other at the site it is part of. Edits of some positions are compared when the batch is known.
+        UsageError: two edits of all positions write at one place (`embed` is `resid_pre:0`, and `resid_post:0` is
+            `resid_pre:1`), or one writes at a head and the other at the site it is part of. Edits of some positions
+            are compared when the batch is known.
     """
     found: dict[LayerComponent, list[Edit]] = {}
     for edit in edits:
@@ -70,7 +80,10 @@ def edits_by_site(edits: Sequence[Edit]) -> dict[LayerComponent, list[Edit]]:
 
 
 def apply_edit(edit: Edit, value: Tensor, batch: Batch) -> Tensor:
-    """The edited value; shape, dtype and device are checked here, where the site can be named. Raises UsageError."""
+    """The edited value; shape, dtype and device are checked here, where the site can be named. Raises UsageError.
+
+    What the edit's function returned is copied where it is a view of fewer numbers than it shows (an expanded scalar).
+    """
     new = edit.apply(value.clone(), batch)
     if not isinstance(new, Tensor):
         raise UsageError(
@@ -84,7 +97,8 @@ def apply_edit(edit: Edit, value: Tensor, batch: Batch) -> Tensor:
             expected=f"{tuple(value.shape)}, {value.dtype}, {value.device}, as at that site",
             todo="return a tensor like the one that was passed in",
         )
-    return new
+    is_expanded = any(step == 0 and size > 1 for step, size in zip(new.stride(), new.shape, strict=True))
+    return new.contiguous() if is_expanded else new
 
 
 def require_apart(edit: Edit, mask: Tensor, taken: Sequence[tuple[Edit, Tensor]]) -> None:
@@ -95,14 +109,20 @@ def require_apart(edit: Edit, mask: Tensor, taken: Sequence[tuple[Edit, Tensor]]
 
 
 def _place(site: LayerComponent) -> LayerComponent:
-    is_embed = site.kind == "embed"
-    return LayerComponent(kind="resid_pre", layer=0, stack=site.stack) if is_embed else site.base
+    """The site under one name: a block's output is the next one's input."""
+    layer = 0 if site.kind == "embed" else None if site.layer is None else site.layer + 1
+    is_boundary = site.kind in {"embed", "resid_post"}
+    return LayerComponent(kind="resid_pre", layer=layer, stack=site.stack) if is_boundary else site.base
 
 
 def _overlap(edit: Edit, other: Edit) -> bool:
     pairs = ((edit.site.head, other.site.head), (edit.site.neuron, other.site.neuron))
     are_parts_apart = any(None not in pair and pair[0] != pair[1] for pair in pairs)
     return not are_parts_apart and {edit.scope, other.scope} != {"prompt", "generated"}
+
+
+def _mistyped(name: str, value: Any, expected: str) -> UsageError:
+    return UsageError(f"{name}={value!r} in an edit", expected=expected, todo=f"pass {name} as that type")
 
 
 def _collision(edit: Edit, other: Edit) -> UsageError:

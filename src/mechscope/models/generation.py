@@ -21,10 +21,12 @@ from mechscope.models.batch import Batch
 from mechscope.models.component_map import Tap
 from mechscope.models.eager import eager_attention, needs_eager
 from mechscope.models.edits import Edit
-from mechscope.models.hooks import hang_hooks
+from mechscope.models.hooks import hang_hooks, is_running
+from mechscope.models.inputs import output_logits
 from mechscope.models.loading import quiet
 from mechscope.models.network import LOGITS, Network
 from mechscope.models.running import Plan, Run
+from mechscope.models.writing import write_edits
 
 __all__ = ["Generation", "Sampling", "generate"]
 
@@ -81,23 +83,31 @@ def generate(
     _require_generator(network, batch, max_new_tokens, sites, edits)
     batch = batch.to(network.device)
     ends = _ends(module) if stops_at is None else list(stops_at)
-    visitor = _Steps(network, batch, sites, edits)
+    visitor = _Steps(network, batch, sites, edits, max_new_tokens)
     options = {
         "max_new_tokens": max_new_tokens,
         "eos_token_id": ends or None,
         "pad_token_id": ends[0] if ends else 0,  # stands behind the end of a row, where the mask is 0
         "do_sample": sampling is not None,
+        "num_beams": 1,  # rows are followed through the steps, so there is one continuation a prompt
+        "num_return_sequences": 1,
+        "guidance_scale": None,
+        "prefill_chunk_size": None,
+        "return_dict_in_generate": False,
         "use_cache": True,  # some configs (MPT's) say otherwise, and every step would see the whole row again
         **({} if sampling is None else _drawing(sampling)),
-    }  # anything else is left as the model's own generation config has it
+    }  # penalties and the like are left as the model's own generation config has them
     with ExitStack() as stack:
         stack.enter_context(quiet())
         stack.enter_context(eager_attention(module) if needs_eager(edits) else nullcontext())
+        stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.no_grad())
         if sampling is not None:
             stack.enter_context(torch.random.fork_rng())
             torch.manual_seed(sampling.seed)
         stack.callback(module.register_forward_pre_hook(visitor.begin, with_kwargs=True).remove)
+        if LOGITS in edits:
+            stack.callback(module.register_forward_hook(visitor.finish).remove)
         hang_hooks(module, visitor, stack)
         ids = module.generate(  # type: ignore[operator]
             input_ids=batch.input_ids, attention_mask=batch.attention_mask, **options, **_plain(batch)
@@ -116,19 +126,26 @@ class _Steps:
         prompt: Batch,
         sites: Sequence[LayerComponent],
         edits: Mapping[LayerComponent, Sequence[Edit]],
+        max_new_tokens: int,
     ) -> None:
+        self.max_new_tokens = max_new_tokens
         self.prompt = prompt
         self.sites = sites
         self.edits = edits
         self.copies = network.habits.copies
         self.accesses = network.ways_to([*sites, *edits])
         self.ids: list[Tensor] = []
+        self.at_logits: list[Edit] = []
         self.run = Run(self._plan({}), prompt)
-        self.points: Mapping[Tap, Any] = Run(self._plan(edits), prompt).points
+        self.points: Mapping[Tap, Any] = Run(
+            self._plan({site: edits[site] for site in edits if site != LOGITS}), prompt
+        ).points
         self.steps: list[dict[LayerComponent, Tensor]] = []
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A step begins: its tokens are known, and with them where each edit acts."""
+        if not is_running(self):
+            return
         ids = args[0] if args else kwargs["input_ids"]
         scopes = {"all", "generated"} if self.ids else {"all", "prompt"}
         self.ids.append(ids)
@@ -138,8 +155,24 @@ class _Steps:
             for site, edits in self.edits.items()
             if (bound := [self._bound(edit, ids.shape[1]) for edit in edits if edit.scope in scopes])
         }
+        self.at_logits = active.pop(LOGITS, [])
         self.run = Run(self._plan(active), step)
         self.steps.append(self.run.values)
+
+    def finish(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        """A step ends: its logits, of the last positions that the head ran on, are edited."""
+        if not is_running(self) or not self.at_logits:
+            return None
+        logits = output_logits(output)
+        n_last = logits.shape[1]
+        step = self.run.batch
+        last = replace(step, input_ids=step.input_ids[:, -n_last:], attention_mask=step.attention_mask[:, -n_last:])
+        edits = [
+            replace(edit, at=_Found(edit.at.mask(step)[:, -n_last:])) if edit.at is not None else edit
+            for edit in self.at_logits
+        ]
+        output.logits = write_edits(edits, logits, last)
+        return output
 
     def visit(self, point: Tap, found: Any) -> Any:
         """See `Run.visit`; a point where this step does nothing is left alone."""
@@ -168,7 +201,8 @@ class _Steps:
         ids = torch.cat(self.ids, dim=1)
         mask = torch.ones_like(ids)
         mask[:, : self.prompt.input_ids.shape[1]] = self.prompt.attention_mask
-        found = edit.at.mask(Batch(ids, mask, self.prompt.extra))
+        n_to_come = self.max_new_tokens - (len(self.ids) - 1)
+        found = edit.at.mask(Batch(ids, mask, self.prompt.extra, n_to_come=n_to_come))
         return replace(edit, scope="all", at=_Found(found[:, -n_new:]))
 
 
@@ -234,7 +268,7 @@ def _ends(module: nn.Module) -> list[int]:
 
 
 def _drawing(sampling: Sampling) -> dict[str, Any]:
-    if sampling.temperature <= 0 or sampling.top_k < 0 or not 0 < sampling.top_p <= 1:
+    if not sampling.temperature > 0 or sampling.top_k < 0 or not 0 < sampling.top_p <= 1:
         raise UsageError(
             f"{sampling}", expected="temperature above 0, top_k from 0, top_p in (0, 1]", todo="correct the sampling"
         )

@@ -28,6 +28,7 @@ class Gradients:
     metric: Tensor
 
 
+@torch.inference_mode(mode=False)
 @torch.enable_grad()
 def measure_gradients(
     network: Network,

@@ -1,7 +1,12 @@
-"""Hooks at points: inputs and outputs of modules by PyTorch's hooks, softmaxes by a function mode."""
+"""Hooks at points: inputs and outputs of modules by PyTorch's hooks, softmaxes by a function mode.
+
+A hook hangs on the module for all who call it, so each looks first whether the forward at hand is its own: another
+thread may run the same model, and an edit's function may call it again.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
@@ -13,8 +18,17 @@ from torch.overrides import TorchFunctionMode
 
 from mechscope.models.component_map import Tap
 
-__all__ = ["Visitor", "hang_hooks"]
+__all__ = ["Visitor", "hang_hooks", "is_running"]
 
+
+class _Running(threading.local):
+    """The visitors of forwards that this thread is in, the innermost last; None while an edit's function runs."""
+
+    def __init__(self) -> None:
+        self.stack: list[Visitor | None] = []
+
+
+_RUNNING = _Running()
 SOFTMAXES = frozenset({functional.softmax, torch.softmax, Tensor.softmax})
 
 
@@ -37,6 +51,8 @@ class Visitor(Protocol):
 
 def hang_hooks(module: nn.Module, visitor: Visitor, stack: ExitStack) -> None:
     """Hang the hooks of all points, each to be taken away by `stack`, also when hanging a later one fails."""
+    _RUNNING.stack.append(visitor)
+    stack.callback(_RUNNING.stack.pop)
     softmaxes = [point for point in visitor.points if point.at == "softmax"]
     for point in visitor.points:
         part = module.get_submodule(point.module)
@@ -62,11 +78,16 @@ class _SoftmaxMode(TorchFunctionMode):
         self.inside: list[Tap] = []
 
     def entering(self, point: Tap) -> Callable[..., None]:
-        return lambda module, args: self.inside.append(point)
+        def enter(module: nn.Module, args: Any) -> None:
+            if is_running(self.visitor):
+                self.inside.append(point)
+
+        return enter
 
     def leaving(self) -> Callable[..., None]:
         def leave(module: nn.Module, args: Any, output: Any) -> None:
-            self.inside.pop()
+            if is_running(self.visitor):
+                self.inside.pop()
 
         return leave
 
@@ -74,20 +95,34 @@ class _SoftmaxMode(TorchFunctionMode):
         self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         found = func(*args, **(kwargs or {}))
-        if func not in SOFTMAXES or not self.inside:
+        if func not in SOFTMAXES or not self.inside or not is_running(self.visitor):
             return found
-        new = self.visitor.visit(self.inside[-1], found)
-        self.visitor.stop_if_done()
-        return new
+        return _visited(self.visitor, self.inside[-1], found)
+
+
+def is_running(visitor: Visitor) -> bool:
+    """Whether a hook is called in this visitor's own forward: not in another thread's, nor in one inside an edit."""
+    return bool(_RUNNING.stack) and _RUNNING.stack[-1] is visitor
+
+
+def _visited(visitor: Visitor, point: Tap, found: Any) -> Any:
+    _RUNNING.stack.append(None)
+    try:
+        new = visitor.visit(point, found)
+    finally:
+        _RUNNING.stack.pop()
+    visitor.stop_if_done()
+    return new
 
 
 def _input_hook(point: Tap, visitor: Visitor) -> Callable[..., Any]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         del module
+        if not is_running(visitor):
+            return None
         name = "" if args else next((key for key, value in kwargs.items() if isinstance(value, Tensor)), "")
         raw = kwargs[name] if name else args[0] if args else None
-        new = visitor.visit(point, raw)
-        visitor.stop_if_done()
+        new = _visited(visitor, point, raw)
         if new is raw:
             return None
         return (args, {**kwargs, name: new}) if name else ((new, *args[1:]), kwargs)
@@ -98,10 +133,11 @@ def _input_hook(point: Tap, visitor: Visitor) -> Callable[..., Any]:
 def _output_hook(point: Tap, visitor: Visitor) -> Callable[..., Any]:
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         del module, args
+        if not is_running(visitor):
+            return None
         is_tuple = isinstance(output, tuple)
         raw = output[0] if is_tuple and output else output
-        new = visitor.visit(point, raw)
-        visitor.stop_if_done()
+        new = _visited(visitor, point, raw)
         if new is raw:
             return None
         return (new, *output[1:]) if is_tuple else new

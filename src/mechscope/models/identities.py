@@ -51,7 +51,7 @@ def misshapen(values: Values) -> dict[LayerComponent, str]:
     found = {}
     for site, value in values.items():
         stream = values[LayerComponent(kind="embed", stack=site.stack)]
-        n_axes = stream.ndim if site.kind in STREAM_KINDS else 2
+        n_axes = stream.ndim if site.kind in STREAM_KINDS else min(2, stream.ndim - 1)
         is_block = site.layer is not None and site.kind not in LOOSE_KINDS
         if is_block and value.shape[:n_axes] != stream.shape[:n_axes]:
             found[site] = f"its shape is {list(value.shape)} where the stream's is {list(stream.shape)}"

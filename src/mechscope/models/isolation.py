@@ -74,7 +74,8 @@ def _measure(read: Values, shifts: dict[LayerComponent, Tensor], target: str) ->
             yield Measured("apart", (site,), float("nan"), "it is mlp_post, behind the non-linearity")
             continue
         if fault := _misfit(site, shifts, end):
-            yield Measured("apart", (site,), float("nan"), fault)
+            heads = [_target(site, kind) for kind in (target, f"{target[:-1]}head_out") if site.kind.endswith("q")]
+            yield Measured("apart", (site, *heads), float("nan"), fault)  # which of the counts is wrong nothing tells
             continue
         yield Measured("apart", (site,), _stray(site, gradient.abs(), end), _told(site))
 

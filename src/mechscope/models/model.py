@@ -32,7 +32,7 @@ from mechscope.models.weights import digest_weights, require_finite_weights
 __all__ = ["Model"]
 
 EMBED = LayerComponent(kind="embed")
-Sites: TypeAlias = str | Sequence[LayerComponent | str]
+Sites: TypeAlias = str | LayerComponent | Sequence[LayerComponent | str]
 
 
 class Model:
@@ -175,8 +175,9 @@ class Model:
         """The values at sites in one forward, detached, on the model's device; after the edits, where there are any.
 
         `sites` may be a selector such as "resid_post:0-3, z:1.h2", or a list of sites and selectors. The forward stops
-        at the last site wanted; what lies behind it, and the output head, run only when `logits`
-        or the site `logits` is asked for. Values in padded places mean nothing.
+        at the last site wanted; what lies behind it, and the output head, run only when `logits` or the site `logits`
+        is asked for. Values in padded places mean nothing. Values may share memory (`resid_post:0` and `resid_pre:1`):
+        clone one before writing into it.
 
         Raises:
             UsageError: no site, two edits at one site, an edit of the wrong shape, a batch that does not fit.
@@ -350,6 +351,13 @@ class Model:
 
     def _required(self, reads: Sequence[LayerComponent], edits: Sequence[Edit]) -> dict[LayerComponent, list[Edit]]:
         """The edits by site, after holding every site named against what stands."""
+        for edit in edits if isinstance(edits, Sequence) else [edits]:
+            if not isinstance(edits, Sequence) or not isinstance(edit, Edit):
+                raise UsageError(
+                    f"a {type(edit).__name__} among the edits" if isinstance(edits, Sequence) else "an edit by itself",
+                    expected="a list of edits",
+                    todo="pass edits=[...]",
+                )
         for site in (*reads, *(edit.site for edit in edits)):
             self._require(site)
         return edits_by_site(edits)
@@ -358,6 +366,8 @@ class Model:
         """Sites given as a selector, or as a list of sites and selectors."""
         if isinstance(sites, str):
             return self.parse_sites(sites)
+        if isinstance(sites, LayerComponent):
+            return [sites]
         return [site for given in sites for site in (self.parse_sites(given) if isinstance(given, str) else [given])]
 
     def _count_heads(self, kind: str) -> int | None:
@@ -390,7 +400,7 @@ class Model:
             raise unknown_name("site of this model", str(site), map(str, self.sites()))
         shape = self._shapes[site.base]
         heads = shape[:1] if site.kind in HEAD_KINDS else ()
-        neurons = shape[-1:] if site.kind in NEURON_KINDS else ()
+        neurons = shape if site.kind in NEURON_KINDS and len(shape) == 1 else ()
         for name, index, size in (("head", site.head, heads), ("neuron", site.neuron, neurons)):
             if index is not None and not 0 <= index < (size[0] if size else 0):
                 raise UsageError(

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from mechscope.core import LayerComponent, UsageError
@@ -98,7 +99,9 @@ class Network:
         Attention runs eagerly when a pattern is read or written, and as the model has it otherwise.
         """
         self.require_fit(batch)
+        wants_gradients = torch.is_grad_enabled()  # leaving the inference mode would turn them on
         batch = batch.to(self.device)
+        self._require_apart(edits or {})
         inner = {site: edit for site, edit in (edits or {}).items() if site != LOGITS}
         touched = [*reads, *inner, *differentiates]
         plan = Plan(
@@ -112,7 +115,8 @@ class Network:
             keeps_failures=keeps_failures,
         )
         arguments = self.signature.arguments(batch, with_positions=self.habits.passes_positions)
-        with eager_attention(self.module) if needs_eager(touched) else nullcontext():
+        eager = eager_attention(self.module) if needs_eager(touched) else nullcontext()
+        with torch.inference_mode(mode=False), torch.set_grad_enabled(wants_gradients), eager:
             outcome = run_forward(self.module, arguments, batch, plan)
         logits = output_logits(outcome.output) if wants_output else None
         if logits is not None and edits and LOGITS in edits:
@@ -126,8 +130,35 @@ class Network:
         more = {site: access for site in wanted - set(known) if (access := self.access(site)) is not None}
         return known | more
 
+    def _require_apart(self, edits: Mapping[LayerComponent, Sequence[Edit]]) -> None:
+        """Refuse a site named by its module's path beside another that is read at the same point. Raises UsageError."""
+        points: dict[Tap, LayerComponent] = {}
+        for site in edits:
+            access = self.access(site)
+            if access is None:
+                continue
+            other = points.setdefault(access.point, site)
+            if other != site and not {other, site} <= set(self.accesses):
+                raise UsageError(
+                    f"two edits write at one place: {other} and {site}",
+                    expected="edits of different sites",
+                    todo="join the two functions into one edit",
+                )
+
     def require_fit(self, batch: Batch) -> None:
-        """Refuse a batch that this network cannot take. Raises UsageError or BadDataError."""
+        """Refuse what this network cannot be run on, or in. Raises UsageError or BadDataError."""
+        if not isinstance(batch, Batch):
+            raise UsageError(
+                f"a {type(batch).__name__} where a batch is wanted",
+                expected="a Batch of token ids",
+                todo="Batch.from_rows([[1, 2, 3]]), or model.tokenize([text])",
+            )
+        if any(part.training for part in self.module.modules()):
+            raise UsageError(
+                f"{type(self.module).__name__} is in training mode, where dropout draws anew in every forward",
+                expected="the evaluation mode, in which it was opened and checked",
+                todo="call .eval() on the module",
+            )
         if not self.habits.allows_left_padding and bool((batch.attention_mask[:, 0] == 0).any()):
             raise UsageError(
                 f"a left-padded batch for {type(self.module).__name__}",

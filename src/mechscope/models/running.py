@@ -148,7 +148,7 @@ class Run:
             raise _not_called(late[0], before=access.point)
         value = new = access.read(raw, self.seen)
         if edits := self.plan.edits.get(site):
-            new = write_edits(edits, value, self._batch_at(site))
+            new = write_edits(edits, value, self._batch_at(site), copies=self.plan.copies)
         for part in self.leaf_parts.get(site, ()):
             leaf = self.leaves[part] = torch.zeros_like(narrow(part, new), requires_grad=True)
             new = widen(part, new, narrow(part, new) + leaf)
@@ -169,10 +169,10 @@ class Run:
     def _keep(self, site: LayerComponent, value: Tensor) -> None:
         if not self.plan.keeps_graph:
             value = value.detach()
-            # a part is copied out, so that it does not hold the whole in memory
-            value = value.clone() if self.plan.copies or site != site.base else value
+            # a part (a head, the queries of a fused projection) does not hold the whole in memory
+            value = value.clone() if self.plan.copies or _holds_more(value) else value
         self.values[site] = value
-        self.versions[site] = value._version
+        self.versions[site] = _version(value)
 
     def stop_if_done(self) -> None:
         """Leave the forward when nothing more is wanted of it."""
@@ -193,7 +193,7 @@ class Run:
 
     def overwritten(self) -> list[LayerComponent]:
         """The kept sites whose tensors changed since they were read."""
-        return [site for site, value in self.values.items() if value._version != self.versions[site]]
+        return [site for site, value in self.values.items() if _version(value) != self.versions[site]]
 
 
 def _not_a_tensor(point: Tap, found: Any) -> BadDataError:
@@ -221,6 +221,16 @@ def _not_called(point: Tap, before: Tap | None = None) -> BadDataError:
         expected="a module that every forward runs through, in the order of the map",
         todo="correct the component map, or leave the sites that it serves",
     )
+
+
+def _version(value: Tensor) -> int:
+    """Counts the writes into a tensor; those of inference mode are not counted."""
+    return 0 if value.is_inference() else value._version
+
+
+def _holds_more(value: Tensor) -> bool:
+    """Whether the tensor keeps more memory than its own numbers take."""
+    return value.untyped_storage().nbytes() > value.nbytes
 
 
 def _first_line(error: BaseException) -> str:

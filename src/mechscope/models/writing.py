@@ -15,8 +15,10 @@ from mechscope.models.points import narrow, widen
 __all__ = ["write_edits"]
 
 
-def write_edits(edits: Sequence[Edit], value: Tensor, batch: Batch) -> Tensor:
+def write_edits(edits: Sequence[Edit], value: Tensor, batch: Batch, *, copies: bool = False) -> Tensor:
     """The value of a whole site after its edits, in their order; `value` is not changed.
+
+    `copies`: give the network a tensor of its own, since it may write into what it is given.
 
     Raises:
         UsageError: a new value of the wrong shape, a scope that only a generation has, positions at a site without
@@ -38,7 +40,7 @@ def write_edits(edits: Sequence[Edit], value: Tensor, batch: Batch) -> Tensor:
             taken.append((edit, mask))
             new = new if edit.at is None else new.where(position_mask(edit, mask, old), old)
         value = widen(edit.site, value, new)
-    return value
+    return value.clone() if copies else value
 
 
 def position_mask(edit: Edit, mask: Bool[Tensor, "batch pos"], value: Tensor) -> Bool[Tensor, "..."]:

@@ -79,7 +79,7 @@ def every() -> PositionSet:
 
 def from_left(*places: int) -> PositionSet:
     """The tokens at these places, from 0. Raises UsageError for no place or one below 0."""
-    return _counted("from_left", places, lambda batch: batch.position_ids)
+    return _counted("from_left", places, lambda batch: batch.position_ids, may_wait=True)
 
 
 def from_right(*places: int) -> PositionSet:
@@ -121,7 +121,7 @@ def tokens(*ids: int, occurrence: Occurrence = "all", allow_missing: bool = Fals
     def find(batch: Batch) -> Tensor:
         mask = torch.isin(batch.input_ids, torch.tensor(ids, device=batch.input_ids.device))
         mask &= batch.attention_mask.bool()
-        if not allow_missing:
+        if not allow_missing and not batch.n_to_come:
             _require_in_rows(mask.any(dim=1), batch, text, "a row with such a token", "or pass allow_missing=True")
         if occurrence == "first":
             mask &= mask.cumsum(dim=1) == 1
@@ -132,13 +132,15 @@ def tokens(*ids: int, occurrence: Occurrence = "all", allow_missing: bool = Fals
     return PositionSet(find, text)
 
 
-def _counted(name: str, places: tuple[int, ...], count: Callable[[Batch], Tensor]) -> PositionSet:
+def _counted(
+    name: str, places: tuple[int, ...], count: Callable[[Batch], Tensor], *, may_wait: bool = False
+) -> PositionSet:
     text = f"{name}({', '.join(map(str, places))})"
     if not places or min(places) < 0:
         raise wrong(f"positions {text}", "places from 0 on", "count from the other side, or name a place")
 
     def find(batch: Batch) -> Tensor:
-        fits = lengths(batch) > max(places)
+        fits = lengths(batch) + (batch.n_to_come if may_wait else 0) > max(places)
         _require_in_rows(fits, batch, text, f"at least {max(places) + 1} tokens in every row")
         wanted = torch.tensor(places, device=batch.input_ids.device)
         return torch.isin(count(batch), wanted) & batch.attention_mask.bool()
@@ -155,7 +157,9 @@ def _spanned(of_rows: Callable[[int], Sequence[tuple[int, int | None]]], text: s
         is_open = torch.tensor([end is None for _, end in asked], device=place.device)
         start = torch.where(start < 0, start + n_tokens, start)
         stop = torch.where(is_open | (stop < 0), stop + n_tokens, stop)
-        fits = (start >= 0) & (start < stop) & (stop <= n_tokens)
+        fits = (start >= 0) & (start < stop) & (stop <= n_tokens + batch.n_to_come)
+        waits = is_open & (start >= n_tokens) & (start < n_tokens + batch.n_to_come)
+        fits |= waits
         _require_in_rows(fits, batch, [f"span{one}" for one in asked], "a span inside the row that holds a token")
         return (place >= start[:, None]) & (place < stop[:, None]) & batch.attention_mask.bool()
 

@@ -91,10 +91,12 @@ def with_sentiment(text: Text, sentiment: Sentiment) -> Text:
             "no adjective and no adverb in the text", expected="a word that can carry a sentiment", todo="take another"
         )
 
+    topic_of_text = _topic(text)
+
     def evaluation(old: str) -> str:
         if any(old in group for group in words.ADVERBS.values()):
             return words.ADVERBS[sentiment][words.ADVERBS[SENTIMENT_OF[old]].index(old)]
-        topic = TOPIC_OF_ADJECTIVE.get(old, _topic(text))
+        topic = TOPIC_OF_ADJECTIVE.get(old, topic_of_text)
         options = _adjectives(sentiment, topic)
         return options[_adjectives(SENTIMENT_OF[old], topic).index(old) % len(options)]
 

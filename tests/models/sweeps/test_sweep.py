@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mechscope.core import BadDataError, LayerComponent, UsageError
 from mechscope.models import Batch, ComponentMap, Edit, Model
 from mechscope.models.edits import Positions
+from mechscope.models.interventions import scale, swap, zero
 from mechscope.models.network import LOGITS
 from mechscope.models.positions import from_left, from_right, marked, span
 from mechscope.models.sweeps import SweepResult, SweepSettings, sweep
@@ -254,3 +255,15 @@ def test_encoder_edits_are_refused() -> None:
     site = LayerComponent(kind="resid_pre", layer=1, stack="encoder")
     with pytest.raises(UsageError, match="edits the encoder"):
         sweep(model._network, made(model, "right", 1), [[Edit(site, lambda value, _: value)]])
+
+
+def test_an_edit_that_sees_other_rows_behind_another_is_caught_among_many() -> None:
+    """A sweep gives each variant clean neighbours; full runs of one of each kind of several edits show where that fails."""
+    model = Model.open(DECODERS["gpt2"]())
+    batch = Batch.from_rows([[5, 9, 12, 7, 3], [5, 11, 7, 1, 2]])
+    many = [[zero(head)] for head in model.parse_sites("z:*.h*")]
+    mixed = [scale(model.site("resid_post:0"), 2.0), swap(model.site("resid_post:1"), [1, 0])]
+    alone = [scale(model.site("resid_post:0"), 2.0), zero(model.site("z:1.h2"))]
+    model.sweep(batch, [*many, alone])
+    with pytest.raises(BadDataError):
+        model.sweep(batch, [*many, alone, mixed])

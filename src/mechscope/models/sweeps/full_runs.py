@@ -19,10 +19,24 @@ from mechscope.models.verification import TOLERANCES
 __all__ = ["check_variant", "draw_variants", "relative_error"]
 
 
-def draw_variants(n_variants: int, n_checks: int, seed: int) -> list[int]:
-    """Which variants are run again: distinct, drawn with the seed."""
+def draw_variants(variants: Sequence[Sequence[Edit]], n_checks: int, seed: int) -> list[int]:
+    """Which variants are run again: distinct, drawn with the seed; and one of each way to join several edits.
+
+    A variant of several edits is where an edit could see what another did to other rows, which a sweep cannot give it
+    (a swap inside the batch behind another edit): so one of each combination of functions is always run again.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(n_variants, generator=generator)[:n_checks].tolist()
+    drawn = torch.randperm(len(variants), generator=generator)[:n_checks].tolist() if n_checks else []
+    joined: dict[object, int] = {}
+    for index, edits in enumerate(variants):
+        if len(edits) > 1 and n_checks:
+            joined.setdefault(tuple(_function(edit) for edit in edits), index)
+    return list(dict.fromkeys([*drawn, *joined.values()]))
+
+
+def _function(edit: Edit) -> object:
+    """What tells one kind of edit from another: its function's code, apart from what it closes over."""
+    return getattr(edit.apply, "__code__", edit.apply)
 
 
 def check_variant(

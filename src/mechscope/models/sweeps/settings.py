@@ -22,7 +22,8 @@ class SweepSettings(Spec):
         forward_tokens: what one more forward costs (reading the weights, calling the kernels), in positions; where it
             pays, variants with neighbouring first positions share a forward. About 24 on a CPU, more on a GPU.
         max_logits: the most logits held at a time where a metric reduces them.
-        n_checks: how many variants, drawn at random, are run again in full and compared.
+        n_checks: how many variants, drawn at random, are run again in full and compared; unless it is 0, also one
+            of each combination of functions in variants of several edits.
         tolerance: the largest relative error allowed there, max |sweep - full| / max |full|; None for 1e-5 in
             float32 (see `mechscope.models.verification`).
         seed: for that draw.

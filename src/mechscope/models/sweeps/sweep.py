@@ -129,7 +129,7 @@ class _Sweep:
         accesses = self.network.ways_to(list(self.clean.frames))
         ground = Ground(written_side(self.batch), accesses, self.clean.frames, values)
         forwards = Forwards(self.network, ground, self.clean.rows[0])
-        drawn = draw_variants(n_variants, self.settings.n_checks, self.settings.seed)
+        drawn = draw_variants(self.given, self.settings.n_checks, self.settings.seed)
         outputs = Outputs(n_variants, clean_logits, metric, drawn)
         for portion in self._portions(clean_logits):
             found = self._run_portion(portion, forwards, clean_logits)

@@ -258,7 +258,7 @@ def test_encoder_edits_are_refused() -> None:
 
 
 def test_an_edit_that_sees_other_rows_behind_another_is_caught_among_many() -> None:
-    """A sweep gives each variant clean neighbours; full runs of one of each kind of several edits show where that fails."""
+    """A sweep gives each variant clean neighbours; a full run of one of each combination shows where that fails."""
     model = Model.open(DECODERS["gpt2"]())
     batch = Batch.from_rows([[5, 9, 12, 7, 3], [5, 11, 7, 1, 2]])
     many = [[zero(head)] for head in model.parse_sites("z:*.h*")]

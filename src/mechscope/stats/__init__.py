@@ -9,6 +9,7 @@ from mechscope.stats.bootstrap import (
     bootstrap_mean_cells,
 )
 from mechscope.stats.corrections import benjamini_hochberg, benjamini_yekutieli, fewest_permutations, holm
+from mechscope.stats.correlations import permute_correlation
 from mechscope.stats.effects import auroc, cliffs_delta, cohens_d, hedges_g, paired_dz, point_biserial
 from mechscope.stats.intervals import (
     FEW_CLUSTERS,
@@ -21,7 +22,10 @@ from mechscope.stats.intervals import (
 )
 from mechscope.stats.max_t import max_t
 from mechscope.stats.permutation import permute_labels, permute_labels_cells, sign_flip, sign_flip_cells
+from mechscope.stats.regression import Coefficients, adjusted_difference, adjusted_group_effects, dummies, least_squares
+from mechscope.stats.reliability import Reliability, split_half
 from mechscope.stats.results import CellIntervals, CellTests, Interval, Test
+from mechscope.stats.strata import StratifiedDifference, StratumDifference, stratified_difference
 
 __all__ = [
     "FEW_CLUSTERS",
@@ -29,8 +33,14 @@ __all__ = [
     "Area",
     "CellIntervals",
     "CellTests",
+    "Coefficients",
     "Interval",
+    "Reliability",
+    "StratifiedDifference",
+    "StratumDifference",
     "Test",
+    "adjusted_difference",
+    "adjusted_group_effects",
     "area_difference",
     "auroc",
     "benjamini_hochberg",
@@ -42,13 +52,16 @@ __all__ = [
     "bootstrap_mean_cells",
     "cliffs_delta",
     "cohens_d",
+    "dummies",
     "fewest_permutations",
     "hedges_g",
     "holm",
+    "least_squares",
     "max_t",
     "mean_interval",
     "measure_area",
     "paired_dz",
+    "permute_correlation",
     "permute_labels",
     "permute_labels_cells",
     "point_biserial",
@@ -57,5 +70,7 @@ __all__ = [
     "share_interval",
     "sign_flip",
     "sign_flip_cells",
+    "split_half",
+    "stratified_difference",
     "wilson",
 ]

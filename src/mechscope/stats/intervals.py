@@ -24,6 +24,7 @@ from mechscope.stats.samples import ClusterSums, as_clusters, as_column, as_weig
 __all__ = [
     "FEW_CLUSTERS",
     "Z_95",
+    "ends_of_t",
     "mean_interval",
     "quantile_interval",
     "share_difference",
@@ -106,6 +107,12 @@ def t_ends(sums: ClusterSums, *, level: float) -> tuple[np.ndarray, np.ndarray, 
     step = student.ppf((1 + level) / 2, np.maximum(n_clusters - 1, 1)) * error
     is_known = n_clusters >= 2
     return mean, np.where(is_known, mean - step, np.nan), np.where(is_known, mean + step, np.nan)
+
+
+def ends_of_t(value: float, error: float, freedom: float, level: float) -> tuple[float, float]:
+    """`value` plus and minus the t quantile times its standard error."""
+    step = float(student.ppf((1 + level) / 2, freedom)) * error
+    return value - step, value + step
 
 
 def quantile_interval(values: np.ndarray, q: float, *, level: float = 0.95) -> Interval:

@@ -1,0 +1,76 @@
+"""Split-half reliability against its theory and a loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mechscope.core import UsageError
+from mechscope.stats import split_half
+
+
+def test_planted_reliability_is_found() -> None:
+    generator = np.random.default_rng(0)
+    # the mean over half of 40 samples has noise 1 / 20 around items of variance 0.25: r = 5 / 6, Spearman-Brown 10 / 11
+    found = [
+        split_half(generator.normal(0, 0.5, 300) + generator.normal(size=(40, 300)), seed=seed, n_splits=30)
+        for seed in range(12)
+    ]
+    halves, values = np.array([f.half for f in found]), np.array([f.value for f in found])
+    assert halves.mean() == pytest.approx(5 / 6, abs=3 * halves.std() / np.sqrt(12) + 0.003)
+    assert values.mean() == pytest.approx(10 / 11, abs=3 * values.std() / np.sqrt(12) + 0.003)
+    assert all(f.low <= f.value <= f.high for f in found)
+    assert (found[0].n, found[0].n_items, found[0].n_splits) == (40, 300, 30)
+
+
+def test_noise_has_no_reliability_and_copies_fake_it_unless_clustered() -> None:
+    generator = np.random.default_rng(1)
+    noise = generator.normal(size=(20, 400))
+    assert abs(split_half(noise, seed=0).value) < 0.15
+    copies, clusters = np.repeat(noise, 2, axis=0), np.repeat(np.arange(20), 2)
+    assert split_half(copies, seed=0).value > 0.4
+    clustered = split_half(copies, seed=0, clusters=clusters)
+    assert clustered.value == pytest.approx(split_half(noise, seed=0).value)
+    assert (clustered.n, clustered.n_clusters) == (40, 20)
+
+
+@pytest.mark.parametrize("kind", ["pearson", "spearman"])
+def test_it_equals_a_loop_with_missing_values(kind: str) -> None:
+    generator = np.random.default_rng(2)
+    values = generator.normal(size=(11, 9)) + np.arange(9) / 3
+    values[generator.random(values.shape) < 0.2] = np.nan
+    found = split_half(values, seed=3, kind="spearman" if kind == "spearman" else "pearson", n_splits=20)
+    r = []
+    for order in np.argsort(np.random.default_rng(3).random((20, 11)), axis=1):
+        first = order < 5
+        a, b = np.nanmean(values[first], axis=0), np.nanmean(values[~first], axis=0)
+        if kind == "spearman":
+            a, b = np.argsort(np.argsort(a)), np.argsort(np.argsort(b))
+        r.append(np.corrcoef(a, b)[0, 1])
+    assert found.half == pytest.approx(np.mean(r))
+    assert found.value == pytest.approx(2 * np.mean(r) / (1 + np.mean(r)))
+
+
+def test_opposite_halves_are_not_blown_up() -> None:
+    values = np.array([[1.0, 2, 3], [1, 2, 3], [3, 2, 1], [3, 2, 1.1]])
+    found = split_half(values, seed=0)
+    # a third of the halves is opposite (r = -1), the others are alike but for a speck: constant or nearly so
+    assert found.low == pytest.approx(-1, abs=1e-3)
+
+
+def test_halves_that_say_nothing_count_as_zero() -> None:
+    values = np.zeros((4, 5))
+    values[0] = np.arange(5)
+    found = split_half(values, seed=0)
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(UsageError, match="3 values"):
+        split_half(np.ones((3, 5)), seed=0)
+    with pytest.raises(UsageError, match="2 items"):
+        split_half(np.random.default_rng(0).normal(size=(8, 2)), seed=0)
+    with pytest.raises(UsageError, match="without spread"):
+        split_half(np.ones((8, 5)), seed=0)
+    with pytest.raises(UsageError, match="2 clusters"):
+        split_half(np.random.default_rng(0).normal(size=(8, 5)), seed=0, clusters=np.arange(8) % 2)

@@ -132,7 +132,8 @@ class SplatoonDomain:
             raise _illegal("the context to change", wrong)
         levels, main_only = list(state.rungs), state.main_only
         for family, rung in rungs.items():
-            levels[self._place(family)] = self.families[family].require_rung(rung)
+            at = self._place(family)
+            levels[at] = self.families[family].require_rung(rung)
         for name, is_there in binaries.items():
             main_only = main_only | self._bit(name) if is_there else main_only & ~self._bit(name)
         changed = State(tuple(levels), main_only)

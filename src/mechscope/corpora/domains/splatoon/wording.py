@@ -54,8 +54,9 @@ def parse_tokens(words: Sequence[str], coding: TokenCoding) -> tuple[int, ...]:
                 found += family.tokens[family.rungs.index(int(after))]
         elif word in by_token:
             found.append(by_token[word])
+        elif after.isdecimal():
+            raise unknown_name("ability family", words[at - 1], [f.short_name for f in coding.families.values()])
         elif word != NOTHING:
-            known = [*coding.vocabulary, *(f"{f.short_name} {r}" for f in coding.families.values() for r in f.rungs)]
-            raise unknown_name("ability", words[at - 1], known)
+            raise unknown_name("ability", words[at - 1], coding.vocabulary)
     empty = () if coding.null_id is None else (coding.null_id,)
     return tuple(sorted(set(found))) or empty

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from mechscope.core import UsageError
 from mechscope.models.component_map import ComponentMap, HeadTap, Tap
+from mechscope.models.openable import require_discoverable, require_own_blocks
 from mechscope.models.projections import projection_matrix, read_norm
 
 __all__ = ["discover_map"]
@@ -43,17 +44,19 @@ def discover_map(module: PreTrainedModel, config: Mapping[str, Any]) -> Componen
     """The map that the structure suggests.
 
     Raises:
-        UsageError: no list of blocks, or no token embedding, can be made out.
+        UsageError: an encoder-decoder, a model of several towers, without a token embedding or without a head; or
+            no list of blocks, one a layer, can be made out.
     """
+    require_discoverable(module, config)
     names = {part: name for name, part in module.named_modules()}
     blocks = max(_block_lists(module), key=lambda name: len(module.get_submodule(name)._modules), default=None)
-    embedding = names.get(module.get_input_embeddings())
-    if blocks is None or embedding is None:
+    if blocks is None:
         raise UsageError(
-            f"no {'list of blocks' if blocks is None else 'token embedding'} to be made out in {type(module).__name__}",
-            expected="a model with a ModuleList of equal blocks and a token embedding",
+            f"no list of blocks to be made out in {type(module).__name__}",
+            expected="a model with a ModuleList of equal blocks",
             todo="pass component_map=ComponentMap(blocks=..., attention=..., ...) with the paths in this model",
         )
+    require_own_blocks(module, blocks, config)
     block = module.get_submodule(f"{blocks}.0")
     width = int(module.get_input_embeddings().weight.shape[1])
     attention = _child(block, ATTENTION)
@@ -62,7 +65,7 @@ def discover_map(module: PreTrainedModel, config: Mapping[str, Any]) -> Componen
     return ComponentMap(
         kind="masked_lm" if "MaskedLM" in type(module).__name__ else "causal_lm",
         blocks=blocks,
-        embedding=embedding,
+        embedding=names[module.get_input_embeddings()],
         n_heads=_number(config, HEADS),
         attention=attention,
         attention_projection=_projection(block, attention, width),

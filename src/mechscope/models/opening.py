@@ -18,6 +18,7 @@ from mechscope.models.component_map import ComponentMap
 from mechscope.models.discovery import discover_map
 from mechscope.models.family import LoadingFamily
 from mechscope.models.loading import load_pretrained, load_tokenizer
+from mechscope.models.openable import require_parts, require_unwrapped
 from mechscope.models.weights import require_values
 
 __all__ = ["Opened", "open_source", "read_device", "shipped_models"]
@@ -90,6 +91,7 @@ def read_device(name: str | torch.device) -> torch.device:
 
 
 def _open_module(module: nn.Module, component_map: ComponentMap | None, device: torch.device) -> Opened:
+    require_unwrapped(module)
     require_values(module)
     config = _own_config(module)
     found, notes = (component_map, ()) if component_map else _find_map(module, config)
@@ -115,6 +117,7 @@ def _find_map(module: nn.Module, config: Mapping[str, Any] | None) -> tuple[Comp
     model_type = str((config or {}).get("model_type", ""))
     if config is not None and model_type in FAMILIES.names():
         found: ComponentMap = FAMILIES.get(model_type)().component_map(config)
+        require_parts(module, found, family=model_type)
         return found, ()
     if config is not None and isinstance(module, PreTrainedModel):
         note = f"no map is written for the family {model_type!r}: its parts were found by their structure"

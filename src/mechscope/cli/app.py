@@ -10,7 +10,7 @@ import sys
 import typer
 
 from mechscope import __version__
-from mechscope.cli.commands import activations, demo, explore, features, init, listing, model, sae, subjects
+from mechscope.cli.commands import activations, demo, experiment, explore, features, init, listing, model, sae, subjects
 from mechscope.cli.output import print_error
 from mechscope.core import InternalError, UsageError, UserError
 
@@ -32,6 +32,7 @@ app.command("list")(listing.list_kind)
 app.add_typer(activations.app, name="activations")
 app.add_typer(sae.app, name="sae")
 app.add_typer(features.app, name="features")
+app.add_typer(experiment.app, name="experiment")
 app.add_typer(model.app, name="model")
 app.add_typer(subjects.app, name="subjects")
 

@@ -83,6 +83,18 @@ def test_large_samples_pass_from_the_exact_ends_to_the_formula(shift: float) -> 
     assert many.low < many.value < many.high
 
 
+@pytest.mark.parametrize("v", [1, 4, 30, 100, 400, 999, 1500])
+def test_ends_are_found_for_effects_of_any_size(v: int) -> None:
+    column = np.random.default_rng(v).normal(size=v + 1)
+    column = (column - column.mean()) / column.std(ddof=1)
+    for t in (0.0, 1e-3, 0.5, 3.0, 12.0, 30.0, 70.0, 999.9, 1000.1, 1e4, 1e6):
+        found, mirrored = (paired_dz(column + sign * t / math.sqrt(v + 1)) for sign in (1, -1))
+        assert found.low < found.value < found.high
+        assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low), rel=1e-6, abs=1e-6)
+    below, above = (paired_dz(column + t / math.sqrt(v + 1)) for t in (999.99, 1000.01))
+    assert (below.low, below.high) == pytest.approx((above.low, above.high), rel=2e-4)
+
+
 def test_point_biserial_is_pearsons_r() -> None:
     first, second = two_groups()
     values, labels = np.concatenate([first, second]), np.arange(54) < 23

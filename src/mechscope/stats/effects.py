@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import gammaln
-from scipy.stats import nct, norm
+from scipy.stats import chi2, nct, norm
 
 from mechscope.stats.areas import measure_area
 from mechscope.stats.intervals import FEW_CLUSTERS
@@ -27,7 +27,7 @@ from mechscope.stats.samples import as_clusters, as_column, as_labels, check_lev
 __all__ = ["auroc", "cliffs_delta", "cohens_d", "hedges_g", "paired_dz", "point_biserial"]
 
 EXACT_FREEDOM = 1000  # above, the noncentral t of scipy breaks down in places, and a formula is as good
-EXACT_T = 1e6
+EXACT_T = 1000.0  # likewise
 
 
 def cohens_d(first: np.ndarray, second: np.ndarray, *, level: float = 0.95) -> Interval:
@@ -136,17 +136,25 @@ def _of_t(t: float, v: int, n: int, level: float, method: str, to_effect: Callab
 
 def _noncentrality(t: float, v: int, share_below: float) -> float:
     """The noncentrality under which `share_below` of the t distribution lies below t."""
-    if v > EXACT_FREEDOM or abs(t) > EXACT_T:
-        # Abramowitz and Stegun 26.7.10, solved for the noncentrality
-        return t * (1 - 1 / (4 * v)) - float(norm.ppf(share_below)) * math.sqrt(1 + t * t / (2 * v))
+    if t < 0:  # scipy's noncentral t breaks down in the mirrored half
+        return -_noncentrality(-t, v, 1 - share_below)
+    # Abramowitz and Stegun 26.7.10, solved for the noncentrality, which rises with t from its exact value at t = 0
+    z = float(norm.ppf(share_below))
+    guess = max(-z, t * (1 - 1 / (4 * v)) - z * math.sqrt(1 + t * t / (2 * v)))
+    if v > EXACT_FREEDOM:
+        return guess
+    if t > EXACT_T:
+        # centre / sqrt(chi2 / v) alone, widened by what the normal part of t adds to the variance
+        return t + t * (math.sqrt(float(chi2.isf(share_below, v)) / v) - 1) * math.sqrt(1 + 2 * v / (t * t))
 
     def excess(centre: float) -> float:
         return float(nct.cdf(t, v, centre)) - share_below
 
-    step = 4 + abs(t)
-    low, high = t - step, t + step
+    # brackets grow from the guess, since far from it the distribution function of scipy breaks down
+    low = high = guess
+    step = 0.1 * math.sqrt(1 + t * t / (2 * v))
     while excess(low) < 0:
-        low -= step
+        low, step = low - step, 2 * step
     while excess(high) > 0:
-        high += step
-    return float(brentq(excess, low, high, xtol=1e-10))
+        high, step = high + step, 2 * step
+    return float(brentq(excess, low, high, xtol=1e-10)) if low < high else guess

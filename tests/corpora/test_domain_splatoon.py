@@ -242,7 +242,7 @@ BASE = "Splattershot: QR 12, SCU 3, comeback"
             "no 3 main slots of 10 AP and 9 sub slots of 3 AP give these rungs",  # though they are 57 AP
         ),
         (
-            {"rungs": {"quick_respawn": 6, **dict.fromkeys(FAMILIES[:6], 6)}},
+            {"rungs": dict.fromkeys(FAMILIES[:7], 6)},
             "give these rungs beside 1 main-only ability",
         ),
         ({"rungs": {"quick_respawn": 41}}, "no rung 41: no token stands for it"),

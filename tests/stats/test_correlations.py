@@ -82,3 +82,11 @@ def test_bad_input_is_refused() -> None:
         permute_correlation(x, np.array([1, np.nan, 2, 3]), seed=0)
     with pytest.raises(UsageError, match="n_permutations 0"):
         permute_correlation(x, x, seed=0, strata=x, n_permutations=0)
+
+
+def test_drawn_orders_stay_in_their_strata() -> None:
+    strata = np.array([2, 0, 1, 0, 2, 2, 1, 0])
+    for block in correlations._drawn_orders(strata, 8, 50, 16, 0):
+        assert (strata[block] == strata).all()
+        assert (np.sort(block, axis=1) == np.arange(8)).all()
+    assert len(np.unique(np.concatenate(list(correlations._drawn_orders(strata, 8, 50, 16, 0))), axis=0)) > 20

@@ -219,3 +219,36 @@ def test_bad_input_is_refused() -> None:
         sign_flip(values, seed=0, n_permutations=0)
     with pytest.raises(UsageError, match="1 differences"):
         sign_flip(np.ones(1), seed=0)
+
+
+def test_statistics_are_monotone_in_students_t() -> None:
+    values = np.random.default_rng(10).normal(0.4, 1, (25, 6)) * [1, 10, 100, 1, 1, 1]
+    labels = np.arange(25) < 9
+    flips, dealt = (
+        sign_flip_cells(values, seed=0, n_permutations=9),
+        permute_labels_cells(values, labels, seed=0, n_permutations=9),
+    )
+    t = scipy.stats.ttest_1samp(values, 0).statistic
+    np.testing.assert_allclose(flips.statistic, t / np.sqrt((24 + t**2) / 25))
+    t = scipy.stats.ttest_ind(values[labels], values[~labels]).statistic
+    np.testing.assert_allclose(dealt.statistic, t / np.sqrt((23 + t**2) / 25))
+
+
+def test_dealings_that_empty_a_side_count_against_the_cell() -> None:
+    values = np.random.default_rng(11).normal(size=(8, 2))
+    values[2:, 1] = np.nan
+    values[0, 1], values[1, 1] = 1, 0
+    labels = np.arange(8) % 2 == 0
+    found = permute_labels_cells(values, labels, seed=0)
+    # with two values left, every dealing that parts them is as extreme, and the others show nothing
+    assert found.p[1] == 1
+
+
+def test_large_offsets_lose_no_digits() -> None:
+    values, labels = np.random.default_rng(12).normal(size=40), np.arange(40) < 15
+    near, far = (
+        permute_labels(values + offset, labels, seed=0, n_permutations=999, alternative="greater")
+        for offset in (0, 2.0**32)
+    )
+    assert near.p == far.p
+    assert far.value == pytest.approx(near.value, rel=1e-5)

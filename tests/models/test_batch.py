@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +11,8 @@ from mechscope.core import BadDataError, UsageError
 from mechscope.models import Batch
 
 DECODED = torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1]])
+HOLED = torch.tensor([[0, 1, 1, 0], [1, 1, 0, 1]])
+from_rows = inspect.unwrap(Batch.from_rows.__func__)  # type: ignore[attr-defined]  # no check but its own
 
 
 def test_rows_are_padded_on_the_side_asked_for_and_positions_count_real_tokens() -> None:
@@ -30,6 +34,7 @@ def test_rows_are_padded_on_the_side_asked_for_and_positions_count_real_tokens()
         ({"attention_mask": torch.ones(2, 3)}, "float32"),
         ({"attention_mask": torch.full((2, 3), 2)}, "other values"),
         ({"attention_mask": torch.tensor([[1, 1, 1], [0, 0, 0]])}, "row 1 has no real token"),
+        ({"attention_mask": torch.tensor([[1, 1, 1], [1, 0, 1]])}, "attention_mask of row 1 has zeros between ones"),
         ({"extra": {"weapon_ids": torch.zeros(3)}}, "weapon_ids has shape (3,)"),
         ({"targets": torch.tensor([[1.0], [float("nan")]])}, "targets has NaN"),
         ({"extra": {"decoder_input_ids": torch.zeros(2, 4)}}, "decoder_input_ids torch.float32"),
@@ -42,6 +47,10 @@ def test_rows_are_padded_on_the_side_asked_for_and_positions_count_real_tokens()
         (
             {"extra": {"decoder_input_ids": DECODED, "decoder_attention_mask": DECODED}},
             "decoder's row 0 has no real token",
+        ),
+        (
+            {"extra": {"decoder_input_ids": DECODED, "decoder_attention_mask": HOLED}},
+            "decoder_attention_mask of decoder's row 1 has zeros between ones",
         ),
     ],
 )
@@ -59,6 +68,42 @@ def test_a_batch_that_contradicts_itself_is_refused(changes: dict[str, Any], see
 def test_a_batch_of_no_rows_is_refused() -> None:
     with pytest.raises(UsageError, match="no rows"):
         Batch.from_rows([])
+
+
+@pytest.mark.parametrize(
+    ("rows", "seen"),
+    [
+        ([[1.7, 2.2]], r"row 0 holds torch.float32 \(\[1.7, 2.2\]\)"),
+        ([[1, 2], [3, 4.0]], "row 1 holds torch.float32"),
+        ([[True, False]], "torch.bool"),
+        (torch.ones(2, 3), "row 0 holds torch.float32"),
+        ([1, 2, 3], "row 0 is 1"),
+        (torch.tensor([1, 2, 3]), "a Tensor of 1 axes"),
+        ("the cats", "row 0 is 't'"),
+        (["the cats"], "row 0 is 'the cats'"),
+        ([[[1, 2]]], r"row 0 is \[\[1, 2\]\]"),
+    ],
+)
+def test_anything_but_rows_of_integers_is_refused(rows: object, seen: str) -> None:
+    with pytest.raises(UsageError, match=seen) as caught:
+        from_rows(Batch, rows)
+    assert "Batch.from_rows([row])" in caught.value.todo
+
+
+def test_an_unknown_side_is_refused() -> None:
+    with pytest.raises(UsageError, match="padding on the side 'Left'"):
+        from_rows(Batch, [[1, 2]], side="Left")
+
+
+def test_a_tensor_and_arrays_are_rows_too() -> None:
+    told = Batch.from_rows([[5, 6, 7], [8, 9, 3]])
+    tensor = Batch.from_rows(torch.tensor([[5, 6, 7], [8, 9, 3]], dtype=torch.int32))
+    arrays = from_rows(Batch, [np.array([5, 6, 7]), np.array([8, 9, 3])])
+    for seen in (tensor, arrays):
+        assert torch.equal(seen.input_ids, told.input_ids)
+        assert torch.equal(seen.attention_mask, told.attention_mask)
+    with pytest.raises(BadDataError, match="row 1 has no real token"):
+        Batch.from_rows([[1], []])
 
 
 def test_moving_takes_everything_along() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -26,7 +26,8 @@ class Batch:
     Args:
         input_ids: token ids, int64 [batch pos]; what stands in padded places is never looked at. Of an
             encoder-decoder they are the encoder's.
-        attention_mask: 1 for a real token and 0 for padding, integer [batch pos]; each row has a real token.
+        attention_mask: 1 for a real token and 0 for padding, integer [batch pos]; each row has a real token, and no
+            padding between its real tokens.
         extra: further inputs by the name that the model's `forward` gives them, for example
             `{"weapon_ids": [batch]}`. The decoder's tokens of an encoder-decoder are `decoder_input_ids` [batch pos2]
             with, if they are padded, `decoder_attention_mask`; they are passed as they stand, nothing is shifted.
@@ -37,8 +38,8 @@ class Batch:
 
     Raises:
         BadDataError: shapes that do not agree, ids that are not int64, a mask with other values than 0 and 1,
-            a row without a real token (the same for the decoder's), extra or targets with NaN or another number of
-            rows. Values are looked at on the CPU only.
+            a row without a real token or with padding between two (the same for the decoder's), extra or targets with
+            NaN or another number of rows. Values are looked at on the CPU only.
     """
 
     input_ids: Tensor  # shapes and dtypes are checked below, with an error that says what to do
@@ -65,17 +66,31 @@ class Batch:
 
     @classmethod
     def from_rows(
-        cls, rows: Sequence[Sequence[int]], *, pad_id: int = 0, side: Literal["left", "right"] = "right"
+        cls,
+        rows: Sequence[Sequence[int]] | Int[Tensor, "batch pos"],
+        *,
+        pad_id: int = 0,
+        side: Literal["left", "right"] = "right",
     ) -> Batch:
-        """A batch of rows of token ids, padded with `pad_id` on the given side."""
-        if not rows:
+        """A batch of rows of token ids (lists, arrays, or a tensor without padding), padded with `pad_id` on a side.
+
+        Raises:
+            UsageError: no rows, a single row, ids that are not integers, or an unknown side.
+            BadDataError: a row without a token.
+        """
+        if side not in {"left", "right"}:
+            raise UsageError(f"padding on the side {side!r}", expected="'left' or 'right'", todo="correct `side`")
+        if (n_axes := getattr(rows, "ndim", 2)) != 2:
+            raise _not_rows(f"a {type(rows).__name__} of {n_axes} axes")
+        found = [_row_of_ids(row, index) for index, row in enumerate(rows)]
+        if not found:
             raise UsageError("a batch of no rows", expected="at least one row", todo="pass some rows")
-        width = max(map(len, rows))
-        ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
-        mask = torch.zeros((len(rows), width), dtype=torch.int64)
-        for index, row in enumerate(rows):
+        width = max(map(len, found))
+        ids = torch.full((len(found), width), pad_id, dtype=torch.int64)
+        mask = torch.zeros((len(found), width), dtype=torch.int64)
+        for index, row in enumerate(found):
             place = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
-            ids[index, place] = torch.as_tensor(row, dtype=torch.int64)
+            ids[index, place] = row
             mask[index, place] = 1
         return cls(ids, mask)
 
@@ -167,6 +182,32 @@ def _require_tokens(ids: Tensor, mask: Tensor, *, prefix: str = "") -> None:
     if empty:
         which = "decoder's row" if prefix else "row"
         raise _bad(f"{which} {empty[0]} has no real token ({len(empty)} such rows)", "a token in every row")
+    starts = mask.long().diff(dim=1, prepend=torch.zeros_like(mask[:, :1], dtype=torch.int64)) > 0
+    if holed := (starts.sum(dim=1) > 1).nonzero().flatten().tolist():
+        which = "decoder's row" if prefix else "row"
+        seen = f"the {prefix}attention_mask of {which} {holed[0]} has zeros between ones ({len(holed)} such rows)"
+        raise _bad(seen, "padding on the sides only")
+
+
+def _row_of_ids(row: Any, index: int) -> Tensor:
+    """The ids as int64 [pos]. Raises UsageError for anything but a row of integers."""
+    try:
+        ids = torch.as_tensor(row)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise _not_rows(f"row {index} is {row!r:.60}") from error
+    if ids.ndim != 1:
+        raise _not_rows(f"row {index} is {row!r:.60}")
+    if len(ids) and (ids.dtype == torch.bool or ids.dtype.is_floating_point or ids.dtype.is_complex):
+        raise _not_rows(f"row {index} holds {ids.dtype} ({row!r:.60})")
+    return ids.to(torch.int64)
+
+
+def _not_rows(seen: str) -> UsageError:
+    return UsageError(
+        seen,
+        expected="rows of integer token ids: [[1, 2, 3], [4, 5]], or an integer tensor [batch pos]",
+        todo="put a single row into a list: Batch.from_rows([row]); text goes through model.tokenize(texts)",
+    )
 
 
 def _bad(seen: str, expected: str) -> BadDataError:

@@ -16,7 +16,10 @@ from mechscope.corpora.domain import Context
 from mechscope.corpora.domain_declaration import DomainDeclaration
 from mechscope.corpora.domain_rows import row_contexts
 
-WORDS = tuple(["<bos>", " one", " two", " three", " twenty", "-", "one", " cats", " run", ".", "!", "same", "same", "tw", "o", "t", "wo", " "])
+WORDS = (
+    *("<bos>", " one", " two", " three", " twenty", "-", "one", " cats", " run", "."),
+    *("!", "same", "same", "tw", "o", "t", "wo", " "),
+)
 ID = {word: index for index, word in enumerate(WORDS)}
 
 

@@ -43,6 +43,7 @@ class TokenCoding:
         self.null_id = self.ids.get(NULL_TOKEN)
         self.place = {name: at for at, name in enumerate(self.families)}
         self.bit = {name: 1 << at for at, name in enumerate(self.main_only)}
+        self._piece_bits = {piece: sum(self.bit.get(name, 0) for name in main_only_of(piece)) for piece in GEAR_PIECES}
         self.rung_of_id = {
             self.ids[f"{family.name}_{rung}"]: (family.name, rung)
             for family in self.families.values()
@@ -124,9 +125,9 @@ class TokenCoding:
         wrong = []
         if not self.write(state):
             return (f"nothing is left, and the vocabulary has no {NULL_TOKEN}",)
-        for piece in GEAR_PIECES:
-            names = [name for name in main_only_of(piece) if state.main_only & self.bit.get(name, 0)]
-            if len(names) > 1:
+        for piece, bits in self._piece_bits.items():
+            if (state.main_only & bits).bit_count() > 1:
+                names = [name for name in main_only_of(piece) if state.main_only & self.bit.get(name, 0)]
                 wrong.append(f"{' and '.join(names)} both need the {piece} main slot: one ability a gear piece")
         if wrong:
             return tuple(wrong)

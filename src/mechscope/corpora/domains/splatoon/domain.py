@@ -141,7 +141,7 @@ class SplatoonDomain:
             changed = switched(changed, self._coding, tokens_on, tokens_off)
             self._require_agreement(changed, rungs, binaries, tokens_on, tokens_off)
         if faults := self._coding.state_faults(changed):
-            raise _illegal(f"changing {self.render(context)!r} to {state_words(changed, self._coding)!r}", faults)
+            raise _illegal(repr(state_words(changed, self._coding)), faults)
         result = Context(self._coding.write(changed), self._inputs(context, groups), context.row)
         if lacking := self._input_faults(result):
             raise _illegal(f"{self.render(result)!r}", lacking)

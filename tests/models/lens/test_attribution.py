@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -218,6 +219,13 @@ def test_a_map_that_misses_a_part_is_refused(opened: Callable[[str], Any]) -> No
 def test_heads_that_are_not_linear_are_refused(nonlinear_case: Any) -> None:
     with pytest.raises(UsageError, match="head is not linear"):
         direct_logit_attribution(nonlinear_case.model, nonlinear_case.batch, 5)
+
+
+@pytest.mark.parametrize(("by", "near"), [("heads", "head"), ("components", "component"), ("Layer", "layer")])
+def test_an_unknown_split_is_refused_with_the_nearest(opened: Callable[[str], Any], by: str, near: str) -> None:
+    unchecked = inspect.unwrap(direct_logit_attribution)  # no check but its own
+    with pytest.raises(NotFoundError, match=f"(?s){by!r}.*did you mean {near!r}"):
+        unchecked(opened("gpt2").model, opened("gpt2").batch, 1, by=by)
 
 
 def test_bad_targets(opened: Callable[[str], Any], refused: Callable[..., None]) -> None:

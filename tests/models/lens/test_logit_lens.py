@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mechscope.core import BadDataError, LayerComponent, NotFoundError, UsageError
 from mechscope.models import Batch, ComponentMap, Model
 from mechscope.models.inputs import output_logits
-from mechscope.models.lens import LensQuery, logit_lens
+from mechscope.models.lens import LensQuery, direct_logit_attribution, logit_lens
 from mechscope.models.lens import logit_lens as lens_function
 from mechscope.models.lens.places import choose_places
 from mechscope.models.positions import from_right
@@ -192,6 +192,72 @@ def test_bad_questions(
     refused("names no unembedding", lambda: logit_lens(headless, Batch.from_rows([[1, 2]])))
     with pytest.raises(NotFoundError, match="resid_post:9"):
         logit_lens(model, batch, [LayerComponent(kind="resid_post", layer=9)])
+
+
+def test_sites_may_be_given_as_selectors(opened: Callable[[str], Any]) -> None:
+    model, batch = opened("gpt2").model, opened("gpt2").batch
+    told = logit_lens(model, batch, model.parse_sites("embed,resid_mid:1,resid_post:0-1"))
+    for sites in (
+        "embed,resid_mid:1,resid_post:0-1",
+        ["embed", *model.parse_sites("resid_mid:1"), "resid_post:0-1"],
+    ):
+        found = logit_lens(model, batch, sites)
+        assert found.sites == told.sites
+        assert torch.equal(found.kl_to_output, told.kl_to_output)
+    (embed,) = model.parse_sites("embed")
+    assert logit_lens(model, batch, embed).sites == (embed,)
+    with pytest.raises(UsageError, match=r"(?s)lens on mlp_out:1.*direct_logit_attribution"):
+        logit_lens(model, batch, "mlp_out:1")
+    with pytest.raises(NotFoundError, match="did you mean 'resid_post'"):
+        logit_lens(model, batch, "resid_pots:1")
+
+
+class Adding(nn.Module):
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.mlp = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = x + self.mlp(x)
+        return found
+
+
+class Stack(nn.Module):
+    """A network of vectors or of feature maps, not of positions."""
+
+    def __init__(self, first: nn.Module, part: Callable[[], nn.Module], *, axes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.first, self.axes = first, axes
+        self.layers = nn.ModuleList(Adding(part()) for _ in range(2))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for layer in self.layers:
+            x = layer(x)
+        found: Tensor = self.head(x.mean(self.axes) if self.axes else x)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "seen"),
+    [
+        (Stack(nn.Linear(4, 8), lambda: nn.Linear(8, 8), axes=()), (4,), r"has the shape \[3, 8\]"),
+        (Stack(nn.Conv2d(3, 8, 3), lambda: nn.Conv2d(8, 8, 3, padding=1), axes=(2, 3)), (3, 10, 10), r"\[3, 8, 8, 8\]"),
+        (Stack(nn.Conv1d(3, 8, 3), lambda: nn.Conv1d(8, 8, 3, padding=1), axes=(2,)), (3, 9), "'head' reads 8 numbers"),
+    ],
+    ids=["vectors", "images", "sequences"],
+)
+@pytest.mark.parametrize("kind", ["classifier", "causal_lm"])
+def test_a_stream_without_positions_is_refused(
+    module: nn.Module, shape: tuple[int, ...], seen: str, kind: Any, refused: Callable[..., None]
+) -> None:
+    component_map = ComponentMap(kind=kind, blocks="layers", mlp="mlp", unembedding="head", value_inputs={"x": shape})
+    model = Model.open(module, component_map=component_map)
+    batch = Batch.from_values({"x": torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))})
+    refused(seen, lambda: logit_lens(model, batch))
+    refused(seen, lambda: direct_logit_attribution(model, batch, 1))
+    refused(seen, lambda: direct_logit_attribution(model, batch, 1, by="layer"))
 
 
 def test_positions_of_a_pooled_model_are_refused(opened: Callable[[str], Any], refused: Callable[..., None]) -> None:

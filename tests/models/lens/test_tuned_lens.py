@@ -118,6 +118,7 @@ def test_another_model_or_site_is_refused(affine_net: nn.Module, affine_map: Com
         lens.read(other, token_batches(1, seed=1)[0])
     with pytest.raises(NotFoundError, match="resid_mid:1"):
         lens.read(model, batch, model.parse_sites("resid_mid:1"))
+    assert str(lens.read(model, batch, "resid_post:0").sites[0]) == "resid_post:0"
     with pytest.raises(NotFoundError, match="resid_pre:1"):
         lens.translate(LayerComponent(kind="resid_pre", layer=1), torch.zeros(2, 96))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -97,13 +97,15 @@ def direct_logit_attribution(
 
     Raises:
         UsageError: as `logit_lens`; a map that names neither attention nor MLP; a target that does not fit.
-        NotFoundError: a part that cannot be read or failed its check.
+        NotFoundError: an unknown `by`; a part that cannot be read or failed its check.
         BadDataError: terms that do not sum to the logit.
 
     Example:
         found = direct_logit_attribution(model, batch, is_id, against=are_id, by="head")
         found["attn_out:2.h1"].mean()
     """
+    if by not in get_args(By):
+        raise unknown_name("`by` of an attribution", by, get_args(By))
     parts = _parts(model, by)
     reading = read_streams(model, batch, [site for part in parts for site in part.sites], at)
     direction = vocabulary_direction(

@@ -8,6 +8,7 @@ normed at its own scale. It says what can be read out of a stream, not what the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,10 +20,11 @@ from mechscope.models.lens.readings import Reading, read_streams
 from mechscope.models.lens.results import LensQuery, LensResult
 from mechscope.models.model import Model
 
-__all__ = ["logit_lens", "look_through", "stream_sites"]
+__all__ = ["StreamSites", "logit_lens", "look_through", "named_sites", "stream_sites"]
 
 STREAM_KINDS = frozenset({"embed", "resid_pre", "resid_mid", "resid_post"})
 CHUNK_NUMBERS = 1 << 24  # logits held at once beside the results
+StreamSites: TypeAlias = str | LayerComponent | Sequence[LayerComponent | str]
 Translate = Callable[[LayerComponent, Tensor], Tensor]
 AS_IS = LensQuery()
 
@@ -30,7 +32,7 @@ AS_IS = LensQuery()
 def logit_lens(
     model: Model,
     batch: Batch,
-    sites: Sequence[LayerComponent] | None = None,
+    sites: StreamSites | None = None,
     query: LensQuery = AS_IS,
 ) -> LensResult:
     """What each stream predicts.
@@ -38,7 +40,8 @@ def logit_lens(
     Args:
         model: any whose head is final norm, (mean over the row,) linear unembedding, scale and soft cap.
         batch: rows of tokens, padded on either side.
-        sites: `embed`, `resid_pre`, `resid_mid`, `resid_post`; by default `embed` and `resid_post` of every layer.
+        sites: a selector ("resid_post:0-3"), a site, or a list of both, of `embed`, `resid_pre`, `resid_mid`,
+            `resid_post`; by default `embed` and every `resid_post`.
         query: where to read and what to keep.
 
     Cost: one forward with its LM head, and one unembedding of n readings a site. Memory beside the forward: the
@@ -55,8 +58,14 @@ def logit_lens(
         found = logit_lens(model, batch, query=LensQuery(at="all", targets=7))
         found.kl_to_output.mean(dim=1)  # a number for each site
     """
-    chosen = stream_sites(model) if sites is None else [*sites]
+    chosen = stream_sites(model) if sites is None else named_sites(model, sites)
     return look_through(model, batch, chosen, query, name="logit lens")
+
+
+def named_sites(model: Model, sites: StreamSites) -> list[LayerComponent]:
+    """Sites given as a selector, as one site, or as a list of both. Raises as `Model.parse_sites` does."""
+    given = [sites] if isinstance(sites, str | LayerComponent) else sites
+    return [site for one in given for site in (model.parse_sites(one) if isinstance(one, str) else [one])]
 
 
 def stream_sites(model: Model) -> list[LayerComponent]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechscope.core import BadDataError, LayerComponent
+from mechscope.core import BadDataError, LayerComponent, UsageError
 from mechscope.models.batch import Batch
 from mechscope.models.lens.places import PlaceChoice, Places, choose_places
 from mechscope.models.lens.readout import Readout, readout_of
@@ -17,6 +17,7 @@ from mechscope.models.model import Model
 
 __all__ = ["Reading", "last_stream", "read_streams", "tolerance_of"]
 
+STREAM_AXES = 3
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 
 
@@ -61,7 +62,8 @@ def read_streams(model: Model, batch: Batch, sites: Sequence[LayerComponent], at
     batch, and one [batch pos d_vocab].
 
     Raises:
-        UsageError: as `readout_of` and `choose_places`; whatever `Model.capture` refuses.
+        UsageError: a stream without a position axis or with more axes (networks of vectors, of feature maps); as
+            `readout_of` and `choose_places`; whatever `Model.capture` refuses.
         BadDataError: the readout of the last stream is not the model's logits.
     """
     readout = readout_of(model)
@@ -69,6 +71,12 @@ def read_streams(model: Model, batch: Batch, sites: Sequence[LayerComponent], at
     last = last_stream(model)
     capture = model.capture(batch, [*dict.fromkeys([*sites, last])], logits=True)
     assert capture.logits is not None
+    if (stream := capture.values[last]).ndim != STREAM_AXES:
+        raise UsageError(
+            f"no lens on {model.name}: its stream {last} has the shape {list(stream.shape)}",
+            expected="a stream of vectors at positions, [batch pos d_model]",
+            todo="measure the effect of an edit instead",
+        )
     own = batch if model.component_map.encoder is None else batch.decoder
     n_rows, n_positions = capture.values[last].shape[:2]
     tried = [

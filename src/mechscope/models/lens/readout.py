@@ -20,6 +20,7 @@ from mechscope.core import UsageError
 from mechscope.models.final_maps import FinalMap, read_final_map
 from mechscope.models.lens.places import Places, Pooling
 from mechscope.models.model import Model
+from mechscope.models.projections import input_width
 
 __all__ = ["Readout", "readout_of"]
 
@@ -70,8 +71,8 @@ def readout_of(model: Model) -> Readout:
     """The end of a model.
 
     Raises:
-        UsageError: no unembedding; a head that is not (norm or linear map) + linear map (BERT's); or one that was
-            measured, when the model was opened, not to give its logits.
+        UsageError: no unembedding, or one of another width than the stream; a head that is not (norm or linear map)
+            + linear map (BERT's); or one that was measured, when the model was opened, not to give its logits.
     """
     found = model.component_map
     if found.unembedding is None:
@@ -87,10 +88,15 @@ def readout_of(model: Model) -> Readout:
     parts = None if final is None else read_final_map(final, like=like)
     if final is not None and parts is None:
         raise _refused(model, f"its head is not linear: {found.final_norm!r} is no LayerNorm or RMSNorm", BY_EDIT)
+    unembedding = model.module.get_submodule(found.unembedding)
+    width = input_width(unembedding)
+    if final is None and width not in {None, model.d_model}:
+        seen = f"its unembedding {found.unembedding!r} reads {width} numbers where the stream's last axis is"
+        raise _refused(model, f"{seen} {model.d_model}", "correct 'unembedding' in the map, or " + BY_EDIT)
     return Readout(
         final=final,
         parts=parts,
-        unembedding=model.module.get_submodule(found.unembedding),
+        unembedding=unembedding,
         scale=1.0 if found.logit_scale is None else found.logit_scale,
         cap=found.logit_cap,
         pooling=() if found.pooled is None else ("mean", "first"),

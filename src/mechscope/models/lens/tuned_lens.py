@@ -8,7 +8,6 @@ affine translators of section 3. It says what can be decoded from a stream by su
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from mechscope.core import BadDataError, LayerComponent, UsageError, unknown_name
 from mechscope.models.batch import Batch
-from mechscope.models.lens.logit_lens import AS_IS, look_through
+from mechscope.models.lens.logit_lens import AS_IS, StreamSites, look_through, named_sites
 from mechscope.models.lens.readings import last_stream
 from mechscope.models.lens.results import LensQuery, LensResult
 from mechscope.models.lens.tuned_records import TunedLensRecord
@@ -62,7 +61,7 @@ class TunedLens:
         self,
         model: Model,
         batch: Batch,
-        sites: Sequence[LayerComponent] | None = None,
+        sites: StreamSites | None = None,
         query: LensQuery = AS_IS,
     ) -> LensResult:
         """What each stream predicts through its translator; arguments, costs and errors as in `logit_lens`.
@@ -80,7 +79,7 @@ class TunedLens:
                 todo="open that model, or fit a tuned lens to this one",
             )
         last = last_stream(model)
-        chosen = [*self.record.sites, last] if sites is None else [*sites]
+        chosen = [*self.record.sites, last] if sites is None else named_sites(model, sites)
         if unknown := [site for site in chosen if site != last and site not in self.record.sites]:
             raise unknown_name("site of this tuned lens", str(unknown[0]), map(str, (*self.record.sites, last)))
 

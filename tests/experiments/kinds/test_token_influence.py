@@ -1,0 +1,107 @@
+"""Token influence: planted enhancers and suppressors rank first; what only goes along is told from what acts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from feature_cases import opened, set_corpus, set_model
+from scipy.stats import fisher_exact
+
+from mechscope.corpora.domain import Context
+from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
+from mechscope.features import FeatureInputs
+from mechscope.testing.planted_features import plant_feature
+
+FEATURE = 3
+ENHANCER, SUPPRESSOR = "ninja_squid", "stealth_jump"
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureInputs]:
+    root: Path = tmp_path_factory.mktemp("influence")
+    with opened(set_model(), set_corpus(), "pooled", root) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def planted(inputs: FeatureInputs) -> ExperimentContext:
+    """Ninja Squid adds 4, Stealth Jump takes 2, quick respawn adds with its rungs; nothing else acts."""
+
+    def activation(context: Context) -> float:
+        respawn = 1.0 * (domain.rung(context, "quick_respawn") >= 12)
+        return 3.0 + 4 * domain.has(context, ENHANCER) - 2 * domain.has(context, SUPPRESSOR) + respawn
+
+    domain = plant_feature(inputs, FEATURE, lambda _: 1.0).domain
+    return plant_feature(inputs, FEATURE, activation)
+
+
+def run(planted: ExperimentContext, mode: str, **variables: object) -> ExperimentResult:
+    spec = ExperimentSpec.parse(
+        {"type": "token_influence", "feature_id": FEATURE, "mode": mode, "variables": variables,
+         "dataset_slice": {"sample_size": 80} if mode == "interventional" else {}}
+    )  # fmt: skip
+    result = get_runner_for_type("token_influence").run(spec, planted)
+    assert result.success, result.error_message
+    return result
+
+
+def rows_of(result: ExperimentResult, table: str) -> Any:
+    return result.tables[table].rows
+
+
+def custom(result: ExperimentResult) -> Any:
+    return result.aggregates.custom
+
+
+@pytest.fixture(scope="module")
+def caused(planted: ExperimentContext) -> ExperimentResult:
+    return run(planted, "interventional", high_percentile=90)
+
+
+def test_planted_tokens_rank_first_with_their_planted_size(caused: ExperimentResult) -> None:
+    assert custom(caused)["enhancers"][0] == ENHANCER
+    assert custom(caused)["suppressors"] == [SUPPRESSOR]
+    first = rows_of(caused, "enhancers")[0]
+    assert first["mean_delta"] == pytest.approx(4.0)
+    assert first["n"] == first["n_removed"] + first["n_added"]
+    assert rows_of(caused, "suppressors")[0]["mean_delta"] == pytest.approx(-2.0)
+    assert {name.rsplit("_", 1)[0] for name in custom(caused)["enhancers"][1:]} == {"quick_respawn"}
+    assert caused.evidence == "interventional"
+
+
+def test_inert_tokens_have_no_effect_at_all(caused: ExperimentResult) -> None:
+    inert = [row for row in rows_of(caused, "token_deltas") if not row["token"].startswith(
+        ("quick_respawn", ENHANCER, SUPPRESSOR))]  # fmt: skip
+    others = [row["mean_delta"] for row in inert if row["n"] and row["token"].rsplit("_", 1)[-1].isdigit()]
+    assert len(others) > 50
+    assert np.abs(others).max() == 0
+
+
+def test_enrichment_is_the_odds_ratio_of_the_table(planted: ExperimentContext) -> None:
+    result = run(planted, "observational", high_percentile=0.9)
+    assert custom(result) == custom(run(planted, "observational", high_percentile=90))
+    rows = {row["token"]: row for row in rows_of(result, "token_enrichment")}
+    assert custom(result)["enhancers"][0] == ENHANCER
+    row = rows[ENHANCER]
+    counts = [[row["n_high_with"], row["n_high"] - row["n_high_with"]],
+              [row["n_other_with"], row["n_other"] - row["n_other_with"]]]  # fmt: skip
+    values = planted.row_activations(FEATURE)
+    high = values >= np.quantile(values[values > 0], 0.9)
+    assert row["n_high"] == high.sum()
+    has = planted.rows_with(planted.domain.binaries[ENHANCER])
+    assert (row["n_high_with"], row["n_other_with"]) == ((has & high).sum(), (has & ~high).sum())
+    a, b, c, d = (np.ravel(counts) + 0.5).tolist()
+    assert row["log_odds"] == pytest.approx(np.log(a * d / b / c))
+    assert row["p"] < 0.001
+    assert fisher_exact(counts).pvalue < 0.001
+    assert row["low"] < row["log_odds"] < row["high"]
+    assert all("associated" in claim for claim in result.claims)
+
+
+def test_a_null_feature_claims_nothing(inputs: FeatureInputs) -> None:
+    generator = np.random.default_rng(5)
+    noise: dict[object, float] = {}
+    null = plant_feature(inputs, FEATURE, lambda c: noise.setdefault(c.key, float(generator.normal(3, 0.5))))
+    assert run(null, "interventional").claims == ()

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from mechscope.core import BadDataError, NotFoundError, UsageError
+from mechscope.models import Model
 from mechscope.models.loading import load_pretrained, load_tokenizer, quiet
 from mechscope.testing.zoo.others import OTHERS
 
@@ -26,7 +27,7 @@ def folder(bare: Callable[[str], nn.Module], tmp_path: Path) -> Path:
 
 
 def load(folder: Path) -> nn.Module:
-    return load_pretrained(str(folder), dtype=torch.float32)
+    return load_pretrained(str(folder), dtype=torch.float32).module
 
 
 def test_a_hub_id_without_a_network_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +52,29 @@ def test_damaged_and_incomplete_weights_are_refused(folder: Path) -> None:
     path.unlink()
     with pytest.raises(NotFoundError, match=r"model\.safetensors"):
         load(folder)
+
+
+def test_weights_that_the_config_has_no_place_for_are_noted(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "n_layer": 2}))
+    (note,) = load_pretrained(str(folder), dtype=torch.float32).notes
+    assert note.startswith("the weights hold 'transformer.h.2.attn.c_attn.weight' and 10 more, which GPT2LMHead")
+    assert note in Model.open(folder).notes
+
+
+def test_masks_and_tables_that_old_checkpoints_store_are_not_noted(folder: Path) -> None:
+    whole = load_file(folder / "model.safetensors")
+    old = {
+        "transformer.h.0.attn.bias": torch.ones(1, 1, 24, 24),
+        "transformer.h.0.attn.masked_bias": torch.tensor(-1e4),
+        "transformer.h.0.attn.rotary_emb.inv_freq": torch.ones(4),
+        "transformer.position_ids": torch.arange(24)[None],
+    }
+    save_file({**whole, **old}, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load_pretrained(str(folder), dtype=torch.float32).notes == ()
+    save_file({**whole, "extra.bias": torch.ones(3)}, folder / "model.safetensors", metadata={"format": "pt"})
+    (note,) = load_pretrained(str(folder), dtype=torch.float32).notes
+    assert note.startswith("the weights hold 'extra.bias', which")
 
 
 def test_weights_of_another_shape_are_refused(folder: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError  # the name of what torch's safe loader raises; nothing is unpickled here
 from urllib.parse import urlsplit
@@ -35,7 +37,7 @@ from transformers.utils import logging
 from mechscope.core import BadDataError, NotFoundError, UsageError
 from mechscope.core.errors import nearest_name
 
-__all__ = ["load_pretrained", "load_tokenizer", "quiet"]
+__all__ = ["Loaded", "load_pretrained", "load_tokenizer", "quiet"]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 LOADERS = (  # how an architecture's name ends, what loads it, and the configs which that knows
@@ -45,10 +47,21 @@ LOADERS = (  # how an architecture's name ends, what loads it, and the configs w
     (("ForImageClassification",), AutoModelForImageClassification, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING),
 )
 DISCRIMINATORS = frozenset({"ElectraForPreTraining", "FunnelForPreTraining"})  # one number a token, no vocabulary
+RECOMPUTED = re.compile(
+    r"(^|\.)(inv_freq|position_ids|masked_bias|att(n|ention)\.bias)$"
+)  # masks and tables, stored once
 
 
-def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[str] = ()) -> nn.Module:
-    """The model in a Hugging Face folder or on the hub, with its output head.
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its weights, and what its user should know of them."""
+
+    module: nn.Module
+    notes: tuple[str, ...] = ()
+
+
+def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[str] = ()) -> Loaded:
+    """The model in a Hugging Face folder or on the hub, with its output head. Weights that it has no use for are noted.
 
     safetensors first; a pickle file only through torch's safe loader (weights_only). No code of the model's
     repository is ever run.
@@ -86,8 +99,16 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
             expected=f"every parameter of {architecture}",
             todo="the checkpoint is incomplete: use another one",
         )
-    found: nn.Module = module
-    return found
+    return Loaded(module, _unused(report["unexpected_keys"], architecture))
+
+
+def _unused(names: Iterable[str], architecture: str) -> tuple[str, ...]:
+    """A note on stored weights that no part of the model took, but for those that every model computes by itself."""
+    unused = sorted(name for name in names if not RECOMPUTED.search(name))
+    if not unused:
+        return ()
+    more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+    return (f"the weights hold {unused[0]!r}{more}, which {architecture} as config.json describes it does not use",)
 
 
 def _require_known_type(source: str, *, offline: bool) -> None:

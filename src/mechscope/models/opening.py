@@ -102,9 +102,11 @@ def _open_module(module: nn.Module, component_map: ComponentMap | None, device: 
 def _open_pretrained(
     name: str, source: str, component_map: ComponentMap | None, *, device: torch.device, dtype: torch.dtype
 ) -> Opened:
-    module = load_pretrained(source, dtype=dtype, known_names=shipped_models())
+    loaded = load_pretrained(source, dtype=dtype, known_names=shipped_models())
+    module = loaded.module
     config = _own_config(module) or {}
     found, notes = (component_map, ()) if component_map else _find_map(module, config)
+    notes = (*loaded.notes, *notes)
     _require_same_heads(found, config)
     tokenizer = load_tokenizer(source)
     if tokenizer is None:

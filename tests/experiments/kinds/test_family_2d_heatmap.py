@@ -1,0 +1,88 @@
+"""The grid: planted interactions come back with sign and size, additive ones as zero, and a ReLU's are told apart."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from feature_cases import opened, set_corpus, set_model
+
+from mechscope.corpora.domain import Context
+from mechscope.experiments import ExperimentResult, ExperimentSpec, get_runner_for_type
+from mechscope.features import FeatureInputs
+from mechscope.testing.planted_features import plant_feature
+
+FEATURE = 3
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureInputs]:
+    root: Path = tmp_path_factory.mktemp("grid")
+    with opened(set_model(), set_corpus(), "pooled", root) as found:
+        yield found
+
+
+def run(
+    inputs: FeatureInputs, function: Callable[[int, bool], float], mode: str = "interventional", **more: object
+) -> ExperimentResult:
+    """`function` of quick respawn's rung and whether Comeback is there."""
+    domain = plant_feature(inputs, FEATURE, lambda _: 1.0).domain
+
+    def activation(context: Context) -> float:
+        noise = (sum(context.tokens[:1]) % 7) / 70 if mode == "observational" else 0.0
+        return function(domain.rung(context, "quick_respawn"), domain.has(context, "comeback")) + noise
+
+    spec = ExperimentSpec.parse(
+        {"type": "heatmap", "feature_id": FEATURE, "mode": mode, "outputs": {"figures": True},
+         "dataset_slice": {"sample_size": 60} if mode == "interventional" else {},
+         "variables": {"family_x": "QR", "family_y": "comeback", "rungs_x": [3, 12], **more}}
+    )  # fmt: skip
+    result = get_runner_for_type("heatmap").run(spec, plant_feature(inputs, FEATURE, activation))
+    assert result.success, result.error_message
+    return result
+
+
+def custom(result: ExperimentResult) -> Any:
+    return result.aggregates.custom
+
+
+@pytest.mark.parametrize(("size", "sign"), [(3.0, "positive"), (-3.0, "negative")])
+def test_a_planted_interaction_comes_back(inputs: FeatureInputs, size: float, sign: str) -> None:
+    result = run(inputs, lambda rung, there: 5.0 + (rung >= 3) + 2 * there + size * (there and rung >= 12))
+    assert custom(result)["interaction_sign"] == sign
+    pairs: Any = {row["x"]: row for row in result.tables["interactions"].rows}
+    assert pairs[3]["mean_delta"] == pytest.approx(0.0)
+    assert pairs[12]["mean_delta"] == pytest.approx(size)
+    assert pairs[12]["above_floor"] == pytest.approx(size)
+    assert len(result.claims) == 1
+    means: Any = {(row["x"], row["y"]): row["mean"] for row in result.tables["grid_means"].rows}
+    assert means == pytest.approx({(0, 0): 5, (0, 1): 7, (3, 0): 6, (3, 1): 8, (12, 0): 6, (12, 1): 8 + size})
+    assert result.figures["heatmap"].traces[0]["z"][1][2] == pytest.approx(8 + size)
+
+
+def test_what_adds_up_does_not_interact(inputs: FeatureInputs) -> None:
+    result = run(inputs, lambda rung, there: 5.0 + (rung >= 3) + 2 * there)
+    assert custom(result)["interaction_sign"] == "none"
+    assert custom(result)["interaction"] == pytest.approx(0.0)
+    assert result.claims == ()
+
+
+def test_an_interaction_made_by_the_floor_is_not_claimed(inputs: FeatureInputs) -> None:
+    result = run(inputs, lambda rung, there: -2.0 + 2 * (rung >= 3) + 3 * there)
+    assert custom(result)["interaction_sign"] == "positive"
+    assert result.claims == ()
+    assert any("the ReLU may have made it" in text for text in result.diagnostics.warnings)
+
+
+def test_rows_show_the_planted_interaction_too(inputs: FeatureInputs) -> None:
+    result = run(inputs, lambda rung, there: 5.0 + there + 3 * (there and rung > 0), "observational",
+                 rungs_x=[], confounders=[])  # fmt: skip
+    assert custom(result)["interaction_sign"] == "positive"
+    assert custom(result)["interaction"] == pytest.approx(3.0, abs=0.1)
+    assert result.evidence == "observational"
+
+
+def test_one_family_on_both_axes_is_refused(inputs: FeatureInputs) -> None:
+    spec = ExperimentSpec(type="heatmap", feature_id=FEATURE, variables={"family_x": "QR", "family_y": "quick_respawn"})
+    result = get_runner_for_type("heatmap").run(spec, plant_feature(inputs, FEATURE, lambda _: 1.0))
+    assert "on both axes" in str(result.error_message)

@@ -1,0 +1,250 @@
+"""Activation by what weapons have in common (sub, special), and whether that explains the weapon that stands out.
+
+The unit of every test is the weapon: kits are dealt anew among weapons, and intervals resample weapons, so that one
+weapon with a high activation does not speak for its kit. Interventional: weapons are substituted in the same base
+contexts, and the deltas of those that share an attribute averaged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from scipy.stats import t as student
+
+from mechscope.core import Spec, UsageError, derive_seed, numpy_generator, unknown_name
+from mechscope.core.kinds import EXPERIMENTS
+from mechscope.experiments.cells import CELL_COLUMNS, FEW, paired_cells
+from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.findings import Findings
+from mechscope.experiments.group_conditions import GROUP_ALTERNATIVES, held_rows, large_groups, substituted_deltas
+from mechscope.experiments.group_means import GROUP_COLUMNS, GroupMeans, group_means
+from mechscope.experiments.kind import ExperimentKind
+from mechscope.experiments.slicing import Slice
+from mechscope.experiments.specs import ExperimentSpec
+from mechscope.experiments.types import CAUSAL, OBSERVED
+
+__all__ = ["KitSweep", "KitVariables"]
+
+KIT = ("sub", "special")
+EXPLAINS = 0.5
+"""Share of a weapon's delta that the other weapons with its attribute must have for the attribute to explain it."""
+
+
+class KitVariables(Spec):
+    """The variables of a sweep over kits.
+
+    Attributes:
+        attributes: attributes of the domain's group; by default sub and special, else all.
+        min_examples: names, and weapons, with fewer rows are left out.
+        top_k: rows of each table.
+        analyze_combinations: also pairs of the first two attributes.
+        stable_tokens: binaries, rungs and tokens that every row or context has.
+    """
+
+    attributes: tuple[str, ...] = ()
+    min_examples: int = Field(default=10, ge=1)
+    top_k: int = Field(default=10, ge=1)
+    analyze_combinations: bool = False
+    stable_tokens: tuple[str, ...] = ()
+
+
+@EXPERIMENTS.register("kit_sweep")
+class KitSweep(ExperimentKind):
+    """Activation by sub and special."""
+
+    name = "kit_sweep"
+    aliases = ("attribute_sweep",)
+    title = "Activation by sub, special, or other attributes"
+    variables = KitVariables
+    modes = (OBSERVED, CAUSAL)
+    alternatives = GROUP_ALTERNATIVES
+
+    def run(
+        self, spec: ExperimentSpec, variables: KitVariables, context: ExperimentContext, findings: Findings
+    ) -> None:
+        """Measure the sweep in the spec's mode."""
+        domain = context.domain
+        if domain.attribute_group is None or not domain.attributes:
+            raise UsageError("this subject has no attributes", expected="a kit, or the like", todo="use weapon_sweep")
+        for name in variables.attributes:
+            if name not in domain.attributes:
+                raise unknown_name("attribute", name, domain.attributes)
+        chosen = variables.attributes or tuple(name for name in KIT if name in domain.attributes)
+        attributes = list(chosen or domain.attributes)
+        if spec.mode == CAUSAL:
+            _intervene(spec, variables, context, findings, domain.attribute_group, attributes)
+        else:
+            _observe(spec, variables, context, findings, domain.attribute_group, attributes)
+
+
+def _labels(context: ExperimentContext, weapons: np.ndarray, attributes: list[str]) -> np.ndarray:
+    """The attribute of each row's weapon, or the pair of attributes, str [n]."""
+    tables = [context.domain.attributes[name] for name in attributes]
+    known, index = np.unique(weapons, return_inverse=True)
+    names = [" + ".join(table.get(name, "") for table in tables) for name in known.tolist()]
+    return np.array(names)[index.reshape(-1)]
+
+
+def _sets(variables: KitVariables, attributes: list[str]) -> dict[str, list[str]]:
+    sets = {name: [name] for name in attributes}
+    if variables.analyze_combinations and len(attributes) > 1:
+        sets["combo"] = attributes[:2]
+    return sets
+
+
+def _observe(
+    spec: ExperimentSpec,
+    variables: KitVariables,
+    context: ExperimentContext,
+    findings: Findings,
+    group: str,
+    attributes: list[str],
+) -> None:
+    found, _ = held_rows(spec, context, findings, tokens=variables.stable_tokens)
+    weapons = context.group_values(group)[found.rows]
+    findings.n_contexts_tested = len(found)
+    seed = derive_seed(spec.seed, "kit sweep")
+    deltas: list[np.ndarray] = []
+    raised: dict[str, list[str]] = {}
+    for name, parts in _sets(variables, attributes).items():
+        labels = _labels(context, weapons, parts)
+        means = group_means(found.values, labels, weapons, min_examples=variables.min_examples, seed=seed)
+        findings.n_comparisons += len(means.names)
+        findings.drop(f"{name} with fewer than {variables.min_examples} rows", means.n_left_out)
+        findings.table(
+            f"{name}_stats",
+            (name, *GROUP_COLUMNS),
+            [{name: means.names[at], **means.row(at)} for at in range(min(variables.top_k, len(means.names)))],
+            caption=f"OBSERVATIONAL: mean activation by {' and '.join(parts)} against all rows, zeros included. "
+            f"Weapons are the units (n_clusters): 95 % interval over them; p: kits dealt anew, max-T over "
+            f"{len(means.names)}; effect: Cohen's d of rows.",
+        )
+        findings.add(**{f"top_{name}": means.names[0], f"top_{name}_mean": means.mean[0]})
+        findings.add(**{f"top_{name}_delta": means.delta[0], f"top_{name}_p_corrected": means.p_corrected[0]})
+        if name in attributes:
+            deltas.append(means.delta)
+            raised[name] = [
+                n for at, n in enumerate(means.names) if means.is_raised(at) and means.n_clusters[at] >= FEW
+            ]
+            share, p = _share_of_variance(found.values, weapons, labels, seed)
+            findings.add(**{f"{name}_share_of_weapon_variance": share, f"{name}_share_p": p})
+    everything = np.concatenate(deltas)
+    spread = float(everything.std(ddof=1)) if len(everything) > 1 else None
+    findings.aggregate(mean_delta=float(everything.mean()), std_delta=spread, n_samples=len(found))
+    by_weapon = group_means(
+        found.values, weapons, context.clusters_of(found.rows), min_examples=variables.min_examples, seed=seed
+    )
+    _explain(spec, found, weapons, by_weapon, context, findings, group, attributes, raised)
+
+
+def _share_of_variance(values: np.ndarray, weapons: np.ndarray, labels: np.ndarray, seed: int) -> tuple[float, float]:
+    """Share of the variance between weapons' means that lies between labels (eta squared), and its permutation p."""
+    _, first, index, counts = np.unique(weapons, return_index=True, return_inverse=True, return_counts=True)
+    means = np.bincount(index.reshape(-1), weights=values) / counts
+    _, label = np.unique(labels[first], return_inverse=True)
+    label, n = label.reshape(-1), counts.astype(np.float64)
+    centred = means - np.average(means, weights=n)
+
+    def share(place: np.ndarray) -> float:
+        sums, sizes = np.bincount(place, weights=n * centred), np.bincount(place, weights=n)
+        return float((sums**2 / sizes).sum() / (n @ centred**2))
+
+    if not (n @ centred**2) > 0:
+        return float("nan"), 1.0
+    seen, generator = share(label), numpy_generator(seed, "variance")
+    hits = sum(share(generator.permutation(label)) >= seen * (1 - 1e-9) for _ in range(999))
+    return seen, (1 + hits) / 1000
+
+
+def _explain(
+    spec: ExperimentSpec,
+    found: Slice,
+    weapons: np.ndarray,
+    by_weapon: GroupMeans,
+    context: ExperimentContext,
+    findings: Findings,
+    group: str,
+    attributes: list[str],
+    raised: dict[str, list[str]],
+) -> None:
+    """Hold the top weapon's delta against that of the other weapons with its sub, special, ..."""
+    top, delta = by_weapon.names[0], float(by_weapon.delta[0])
+    findings.add(top_weapon=top, top_weapon_delta=delta, conclusion=None, explained_by=None)
+    if not by_weapon.is_raised(0):
+        findings.add(conclusion=f"no {group} is raised beyond chance, so there is no delta for a kit to explain")
+        return
+    rows, explaining = [], []
+    for attribute in attributes:
+        value = context.domain.attributes[attribute].get(top, "")
+        others = [
+            float(found.values[weapons == name].mean() - by_weapon.global_mean)
+            for name in by_weapon.names
+            if name != top and context.domain.attributes[attribute].get(name) == value
+        ]
+        mean, low, high = _t_interval(others)
+        share = mean / delta if others else float("nan")
+        explains = len(others) >= 3 and low > 0 and share >= EXPLAINS and value in raised[attribute]
+        if explains:
+            explaining.append((share, attribute, value, len(others)))
+        row: dict[str, Any] = {"attribute": attribute, "value": value, "n_other_weapons": len(others)}
+        row |= {"others_delta": mean, "low": low, "high": high, "share_of_delta": share, "explains": explains}
+        rows.append(row)
+    columns = ("attribute", "value", "n_other_weapons", "others_delta", "low", "high", "share_of_delta", "explains")
+    caption = f"The delta of the other {group}s that share an attribute with {top} ({delta:+.3g}); t over {group}s."
+    findings.table("kit_of_top_weapon", columns, rows, caption=caption)
+    if explaining:
+        share, attribute, value, n = max(explaining)
+        findings.add(explained_by=attribute)
+        conclusion = (
+            f"the feature goes with {attribute} {value} rather than with {group} {top} alone: {n} other {group}s with "
+            f"it have {100 * share:.0f} % of its delta"
+        )
+        findings.find(conclusion + " (associated)")
+    elif all(row["n_other_weapons"] >= 3 and row["high"] < EXPLAINS * delta for row in rows):
+        conclusion = f"no attribute of {top} explains its delta: other {group}s with the same {', '.join(attributes)} "
+        conclusion += f"have less than {100 * EXPLAINS:.0f} % of it"
+    else:
+        conclusion = f"whether {group} {top} or its kit goes with the feature cannot be told from these rows"
+    findings.add(conclusion=conclusion)
+
+
+def _t_interval(values: list[float]) -> tuple[float, float, float]:
+    if len(values) < 2:
+        return (values[0] if values else float("nan")), float("nan"), float("nan")
+    mean, n = float(np.mean(values)), len(values)
+    step = float(student.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / float(np.sqrt(n))
+    return mean, mean - step, mean + step
+
+
+def _intervene(
+    spec: ExperimentSpec,
+    variables: KitVariables,
+    context: ExperimentContext,
+    findings: Findings,
+    group: str,
+    attributes: list[str],
+) -> None:
+    names = large_groups(context, group, variables.min_examples)
+    deltas, bases = substituted_deltas(
+        spec, context, findings, column=group, names=names, tokens=variables.stable_tokens
+    )
+    for name, parts in _sets(variables, attributes).items():
+        known, label = np.unique(_labels(context, np.array(names), parts), return_inverse=True)
+        table = np.stack([deltas[:, label.reshape(-1) == at].mean(axis=1) for at in range(len(known))], axis=1)
+        cells = paired_cells(table, bases.clusters, seed=derive_seed(spec.seed, name))
+        findings.n_comparisons += cells.n_tested
+        order: list[int] = np.argsort(-np.nan_to_num(cells.mean, nan=-np.inf), kind="stable").tolist()
+        n_weapons = np.bincount(label.reshape(-1)).tolist()
+        findings.table(
+            f"{name}_stats",
+            (name, "n_weapons", *CELL_COLUMNS),
+            [{name: known[at], "n_weapons": n_weapons[at], **cells.row(at)} for at in order[: variables.top_k]],
+            caption=f"The same base contexts with each {group} substituted, averaged over those that share the {name}: "
+            f"less the mean over {len(names)}. 95 % cluster bootstrap; p: sign-flip, max-T; effect: d_z.",
+        )
+        findings.add(**{f"top_{name}": known[order[0]], f"top_{name}_delta": cells.mean[order[0]]})
+    each = deltas[~np.isnan(deltas).any(axis=1)].mean(axis=0)
+    findings.aggregate(mean_delta=float(each.mean()), std_delta=float(each.std(ddof=1)), n_samples=len(bases))
+    findings.note(f"what is set is the {group}; that its {' or '.join(attributes)} acts is not shown by this alone")

@@ -1,0 +1,72 @@
+"""Binaries against planted rows, and against toggling by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from planted_rows import FEATURE, PlantedContext, opened_subject, planted, run
+
+from mechscope.core import UserError
+from mechscope.experiments import ExperimentSpec
+from mechscope.experiments.base_contexts import draw_bases
+from mechscope.experiments.findings import Findings
+from mechscope.experiments.specs import DatasetSlice
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlantedContext]:
+    with opened_subject(tmp_path_factory.mktemp("subject")) as context:
+        yield context
+
+
+def test_a_planted_binary_is_found_among_the_others(subject: PlantedContext) -> None:
+    has = subject.rows_with(subject.domain.binaries["comeback"])
+    context = planted(subject, lambda weapons: np.where(has, 1.0, 0.2))
+    found = run(context, "binary", "observational", tokens=["comeback", "stealth_jump", "ninja_squid"])
+    assert found.success, found.error_message
+    assert found.evidence == "observational"
+    assert len(found.alternatives) == 3
+    rows = {row["binary"]: row for row in found.tables["binary_presence"].rows}
+    assert len(rows) == 3
+    assert context.planted is not None
+    crude = context.planted[has].mean() - context.planted[~has].mean()
+    assert rows["comeback"]["crude"] == pytest.approx(crude)
+    assert rows["comeback"]["p_corrected"] < 0.01
+    # four fifths of the planted 0.8, the other fifth of the rows being zero
+    assert rows["comeback"]["low"] < 0.64 < rows["comeback"]["high"]
+    assert all(abs(rows[name]["mean_delta"]) < 0.1 for name in ("stealth_jump", "ninja_squid"))
+    assert found.aggregates.custom["top_binary"] == "comeback"
+
+
+def test_toggling_is_that_of_each_legal_base_context(subject: PlantedContext) -> None:
+    found = run(subject, "binary_presence", "interventional")
+    assert found.success, found.error_message
+    rows = {row["binary"]: row for row in found.tables["binary_presence"].rows}
+    assert set(rows) == set(subject.domain.binaries)
+    spec = ExperimentSpec(
+        type="binary_presence", feature_id=FEATURE, mode="interventional", dataset_slice=DatasetSlice(sample_size=20)
+    )
+    bases = draw_bases(spec, subject, Findings())
+    n_legal = 0
+    for name, row in rows.items():
+        deltas = []
+        for base in bases.contexts:
+            try:
+                pair = [subject.domain.substitute(base, binaries={name: on}) for on in (True, False)]
+            except UserError:
+                continue
+            there, absent = subject.activations(pair, FEATURE)
+            deltas.append(there - absent)
+        assert row["n"] == len(deltas)
+        n_legal += len(deltas)
+        if deltas:
+            assert row["mean_delta"] == pytest.approx(np.mean(deltas), abs=1e-9)
+    assert n_legal > 20
+
+
+def test_an_unknown_binary_offers_the_nearest(subject: PlantedContext) -> None:
+    found = run(subject, "binary_presence", tokens=["combeack"])
+    assert not found.success
+    assert "comeback" in str(found.error_message)

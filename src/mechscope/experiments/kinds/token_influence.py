@@ -101,8 +101,8 @@ class TokenInfluence(ExperimentKind):
             is_flat = other["low"] is not None and other["low"] <= 0 <= other["high"]
             if row["verdict"] and not other["verdict"] and is_flat:
                 findings.find(
-                    f"{row['token']} goes with high rows (log odds {row['log_odds']:+.2g}) though setting it changes "
-                    f"nothing that could be measured ({other['mean_delta']:+.3g})"
+                    f"{row['token']} is unequally common in high rows (log odds {row['log_odds']:+.2g}) "
+                    f"though setting it changes nothing that could be measured ({other['mean_delta']:+.3g})"
                 )
 
 

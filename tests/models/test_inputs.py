@@ -103,6 +103,32 @@ def test_a_map_with_inputs_that_forward_does_not_take_is_refused() -> None:
         ForwardSignature(Masked(), ENCODER_DECODER)
 
 
+class Swallowing(nn.Module):
+    def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Half(nn.Module):
+    def forward(self, tokens: Tensor, **kwargs: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def test_a_forward_that_names_no_input_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"(?s)Swallowing names no input: forward\(\*args.*, \*\*kwargs.*wrap the module"
+    ):
+        ForwardSignature(Swallowing(), PLAIN)
+    signature = ForwardSignature(Half(), PLAIN)
+    assert signature.names == {"tokens"}
+    assert list(signature.arguments(Batch.from_rows([[1, 2]]))) == [""]
+
+
+@pytest.mark.parametrize("shape", [(1, -2, 2), (0,)])
+def test_impossible_shapes_of_values_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="value_inputs 'pixel_values' of shape"):
+        ForwardSignature(Classifier(), ComponentMap(blocks="x", value_inputs={"pixel_values": shape}))
+
+
 def test_padded_places_hold_the_pad_id_where_the_model_counts_positions_by_itself() -> None:
     module = Masked()
     module.config = SimpleNamespace(pad_token_id=9)  # type: ignore[assignment]

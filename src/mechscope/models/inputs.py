@@ -37,12 +37,12 @@ class ForwardSignature:
     encoder's, and the decoder's from the batch's extra inputs; a model of values gets these and neither ids nor mask.
 
     Raises:
-        UsageError: inputs of the map that `forward` does not take.
+        UsageError: a forward that names no input, inputs of the map that it does not take, or an impossible shape.
     """
 
     def __init__(self, module: nn.Module, component_map: ComponentMap) -> None:
-        self.names = frozenset(inspect.signature(module.forward).parameters)
         self.type_name = type(module).__name__
+        self.names = _input_names(module)
         self.max_positions = component_map.max_positions
         self.extra_ids = component_map.extra_ids
         self.value_inputs = component_map.value_inputs
@@ -50,6 +50,13 @@ class ForwardSignature:
         self.max_encoder_positions = component_map.encoder.max_positions if component_map.encoder else None
         pad_id = getattr(getattr(module, "config", None), "pad_token_id", None)
         self.pad_id: int | None = pad_id if isinstance(pad_id, int) and pad_id >= 0 else None
+        for name, shape in self.value_inputs.items():
+            if not all(size > 0 for size in shape):
+                raise UsageError(
+                    f"value_inputs {name!r} of shape {shape} in the component map",
+                    expected="the sizes of one row without the batch axis, each at least 1",
+                    todo="correct 'value_inputs' in the map",
+                )
         self.wanted = (*self.extra_ids, *self.value_inputs, *((DECODER_IDS,) if self.has_encoder else ()))
         if lacking := [name for name in self.wanted if name not in self.names]:
             raise UsageError(
@@ -129,6 +136,21 @@ class ForwardSignature:
                 expected=f"{sorted(self.wanted) or 'inputs that its forward names'}",
                 todo=_how_to_add(missing[0], self.value_inputs) if missing else f"remove {unknown[0]!r}",
             )
+
+
+def _input_names(module: nn.Module) -> frozenset[str]:
+    """The parameters that `forward` names; what it swallows by *args or **kwargs tells nothing."""
+    parameters = inspect.signature(module.forward).parameters
+    swallowed = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    names = frozenset(name for name, parameter in parameters.items() if parameter.kind not in swallowed)
+    if not names:
+        taken = ", ".join(map(str, parameters.values()))
+        raise UsageError(
+            f"the forward of {type(module).__name__} names no input: forward({taken})",
+            expected="a forward that names what it takes, for example forward(self, input_ids, attention_mask)",
+            todo="wrap the module in one whose forward names its inputs and passes them on",
+        )
+    return names
 
 
 def _how_to_add(name: str, value_inputs: Mapping[str, tuple[int, ...]]) -> str:

@@ -17,6 +17,7 @@ from mechscope.core.kinds import FAMILIES
 from mechscope.models.component_map import ComponentMap
 from mechscope.models.discovery import discover_map
 from mechscope.models.family import LoadingFamily
+from mechscope.models.first_forward import require_forward
 from mechscope.models.loading import load_pretrained, load_tokenizer
 from mechscope.models.openable import require_parts, require_unwrapped
 from mechscope.models.weights import require_values
@@ -96,7 +97,10 @@ def _open_module(module: nn.Module, component_map: ComponentMap | None, device: 
     config = _own_config(module)
     found, notes = (component_map, ()) if component_map else _find_map(module, config)
     _require_same_heads(found, config)
-    return Opened(type(module).__name__, module.to(device).eval(), found, config, notes=notes)
+    module = module.to(device).eval()
+    if component_map or _is_guessed(config):
+        require_forward(module, found)
+    return Opened(type(module).__name__, module, found, config, notes=notes)
 
 
 def _open_pretrained(
@@ -108,10 +112,13 @@ def _open_pretrained(
     found, notes = (component_map, ()) if component_map else _find_map(module, config)
     notes = (*loaded.notes, *notes)
     _require_same_heads(found, config)
+    module = module.to(device).eval()
+    if component_map or _is_guessed(config):
+        require_forward(module, found)
     tokenizer = load_tokenizer(source)
     if tokenizer is None:
         notes = (*notes, f"{name} has no tokenizer: text cannot be given to it, token ids can")
-    return Opened(name, module.to(device).eval(), found, config, tokenizer, notes=notes)
+    return Opened(name, module, found, config, tokenizer, notes=notes)
 
 
 def _find_map(module: nn.Module, config: Mapping[str, Any] | None) -> tuple[ComponentMap, tuple[str, ...]]:
@@ -129,6 +136,11 @@ def _find_map(module: nn.Module, config: Mapping[str, Any] | None) -> tuple[Comp
         expected=f"a map, or a model whose config names its family (one of: {', '.join(FAMILIES.names())})",
         todo="pass component_map=ComponentMap(blocks=..., attention=..., ...); its fields are paths in the module",
     )
+
+
+def _is_guessed(config: Mapping[str, Any] | None) -> bool:
+    """Whether no map is written for this family, so that nobody has tried its forward."""
+    return str((config or {}).get("model_type", "")) not in FAMILIES.names()
 
 
 def _folder_of(source: str | Path) -> Path | None:

@@ -50,8 +50,25 @@ def test_damaged_and_incomplete_weights_are_refused(folder: Path) -> None:
     with pytest.raises(BadDataError, match="cannot be loaded"):
         load(folder)
     path.unlink()
-    with pytest.raises(NotFoundError, match=r"model\.safetensors"):
+    with pytest.raises(NotFoundError, match=r"(?s)holds a config and no weights.*model\.safetensors"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"n_embd": "wide"}, "Field 'n_embd' expected int, got str"),
+        ({"n_head": 7}, "divisible by num_heads"),
+        ({"activation_function": "nope"}, "KeyError: 'nope'"),
+    ],
+)
+def test_a_config_from_which_nothing_can_be_built_says_why(folder: Path, changes: dict[str, object], why: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(BadDataError, match="no model can be built from") as caught:
+        load(folder)
+    assert why in caught.value.seen
+    assert "config.json" in caught.value.todo
 
 
 def test_weights_that_the_config_has_no_place_for_are_noted(folder: Path) -> None:

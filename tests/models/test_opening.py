@@ -112,6 +112,34 @@ def test_places_that_hold_no_model_are_named(tmp_path: Path, folder: Path) -> No
         Model.open(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        (b'{"model_type": "gpt2", ', "is not JSON: Expecting property"),
+        (b"[1]", "holds a list"),
+        (b"\xff\x00", "is not JSON"),
+    ],
+)
+def test_a_broken_config_is_told_as_such(folder: Path, written: bytes, seen: str) -> None:
+    (folder / "config.json").write_bytes(written)
+    with pytest.raises(BadDataError, match=rf"config\.json {seen}"):
+        Model.open(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_a_dtype_that_is_no_float_is_refused_before_anything_else(folder: Path, bare: Bare, dtype: torch.dtype) -> None:
+    for source in (folder, "splatoon", bare("gpt2")):
+        with pytest.raises(UsageError, match=rf"(?s)dtype {dtype}\n.*torch\.bfloat16"):
+            Model.open(source, dtype=dtype)
+
+
+def test_a_module_is_not_converted(bare: Bare) -> None:
+    module = bare("gpt2")
+    with pytest.raises(UsageError, match=r"dtype=torch\.bfloat16 for a GPT2LMHeadModel of torch\.float32"):
+        Model.open(module, dtype=torch.bfloat16)
+    assert Model.open(module.bfloat16(), dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
 def test_maps_that_are_missing_or_wrong_say_how_to_pass_one(bare: Bare) -> None:
     with pytest.raises(UsageError, match="Linear without a component map"):
         Model.open(nn.Linear(2, 2))

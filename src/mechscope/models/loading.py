@@ -15,6 +15,7 @@ from urllib.request import getproxies
 import torch
 import transformers
 from huggingface_hub import constants
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -46,6 +47,7 @@ LOADERS = (  # how an architecture's name ends, what loads it, and the configs w
     (("ForConditionalGeneration",), AutoModelForSeq2SeqLM, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING),
     (("ForImageClassification",), AutoModelForImageClassification, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING),
 )
+WEIGHT_FILES = ("*.safetensors", "*.bin", "*.index.json")
 DISCRIMINATORS = frozenset({"ElectraForPreTraining", "FunnelForPreTraining"})  # one number a token, no vocabulary
 RECOMPUTED = re.compile(
     r"(^|\.)(inv_freq|position_ids|masked_bias|att(n|ention)\.bias)$"
@@ -67,9 +69,10 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
     repository is ever run.
 
     Raises:
-        NotFoundError: nothing there, and no hub to be reached.
+        NotFoundError: nothing there, and no hub to be reached; a folder without weights.
         UsageError: a type that transformers does not know, or an architecture without an output head that we know.
-        BadDataError: weights that are damaged, unsafe to load, or lack a part.
+        BadDataError: a config from which no model can be built; weights that are damaged, unsafe to load, or lack a
+            part.
     """
     with quiet(), _telling(source, known_names):
         offline = not Path(source).is_dir() and not _can_find_hub()
@@ -85,6 +88,7 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
                 "(…ForConditionalGeneration) or a classifier of images (…ForImageClassification)",
                 todo="open the module in Python and pass it with a map: Model.open(module, component_map=...)",
             )
+        _require_weights(source)
         module, report = loader.from_pretrained(
             source,
             config=config,
@@ -109,6 +113,16 @@ def _unused(names: Iterable[str], architecture: str) -> tuple[str, ...]:
         return ()
     more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
     return (f"the weights hold {unused[0]!r}{more}, which {architecture} as config.json describes it does not use",)
+
+
+def _require_weights(source: str) -> None:
+    folder = Path(source)
+    if folder.is_dir() and not any(path for pattern in WEIGHT_FILES for path in folder.glob(pattern)):
+        raise NotFoundError(
+            f"{source} holds a config and no weights",
+            expected="model.safetensors (or its shards, or pytorch_model.bin) beside config.json",
+            todo="copy the weights into the folder, or save the model with save_pretrained",
+        )
 
 
 def _require_known_type(source: str, *, offline: bool) -> None:
@@ -176,7 +190,11 @@ def _telling(source: str, known_names: Iterable[str]) -> Iterator[None]:
             expected="model.safetensors that belongs to the config.json beside it",
             todo="copy the model again, or save it with save_pretrained(..., safe_serialization=True)",
         ) from error
+    except (StrictDataclassError, LookupError, TypeError, AttributeError) as error:
+        raise _unbuildable(source, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
     except (OSError, ValueError) as error:
+        if Path(source).is_dir():
+            raise _unbuildable(source, _first_line(error)) from error
         near = nearest_name(source, known_names)
         raise NotFoundError(
             f"no model {source!r}: looked for a shipped subject, a folder, the local hub cache and the hub "
@@ -184,6 +202,14 @@ def _telling(source: str, known_names: Iterable[str]) -> Iterator[None]:
             expected=f"a shipped subject ({', '.join(known_names) or 'none'}), a model folder, or a hub id",
             todo=f"did you mean {near!r}?" if near else "check the name, or the network if it is a hub id",
         ) from error
+
+
+def _unbuildable(source: str, why: str) -> BadDataError:
+    return BadDataError(
+        f"no model can be built from {source}: {why:.300}",
+        expected="a config.json that transformers accepts, and the weights that belong to it",
+        todo="correct config.json, or copy the model again",
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mechscope.core import BadDataError, NotFoundError, Spec, UsageError, read_mapping, unknown_name
+from mechscope.core import BadDataError, NotFoundError, Spec, UsageError, unknown_name
 from mechscope.core.kinds import FAMILIES
 from mechscope.models.component_map import ComponentMap
 from mechscope.models.discovery import discover_map
@@ -26,6 +27,7 @@ __all__ = ["Opened", "open_source", "read_device", "shipped_models"]
 
 SHIPPED = Path(__file__).parents[1] / "subjects_data"
 HEAD_COUNTS = ("num_attention_heads", "n_head", "n_heads")
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -52,12 +54,20 @@ def open_source(
     *,
     component_map: ComponentMap | None,
     device: str | torch.device,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
 ) -> Opened:
     """See `Model.open`."""
+    if dtype not in {None, *DTYPES}:
+        raise UsageError(
+            f"dtype {dtype}",
+            expected=f"one of {', '.join(map(str, DTYPES))}: the sites of a model are floating-point numbers",
+            todo="correct `dtype`",
+        )
     device = read_device(device)
     if isinstance(source, nn.Module):
+        _require_dtype(source, dtype)
         return _open_module(source, component_map, device)
+    dtype = dtype or torch.float32
     folder = _folder_of(source)
     if folder is None:
         return _open_pretrained(str(source), str(source), component_map, device=device, dtype=dtype)
@@ -89,6 +99,17 @@ def read_device(name: str | torch.device) -> torch.device:
             todo="choose another device; 'cpu' is always there",
         ) from error
     return device
+
+
+def _require_dtype(module: nn.Module, dtype: torch.dtype | None) -> None:
+    """A module keeps its dtype. float32 may not have been asked for: callers pass it as their default."""
+    own = next((part.dtype for part in module.parameters() if part.dtype.is_floating_point), None)
+    if dtype not in {None, torch.float32, own}:
+        raise UsageError(
+            f"dtype={dtype} for a {type(module).__name__} of {own}",
+            expected="no dtype: a module is used as it stands",
+            todo="convert the module yourself: Model.open(module.to(dtype))",
+        )
 
 
 def _open_module(module: nn.Module, component_map: ComponentMap | None, device: torch.device) -> Opened:
@@ -170,12 +191,24 @@ def _folder_config(folder: Path) -> dict[str, Any]:
             expected="a model folder as save_pretrained writes it (config.json and model.safetensors)",
             todo="give the folder that holds config.json, or save the model with save_pretrained",
         )
-    config = read_mapping(path)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadDataError(
+            f"{path} is not JSON: {error}",
+            expected="the config of a model",
+            todo="copy the file again, or mend it there",
+        ) from error
+    if not isinstance(config, dict):
+        raise BadDataError(
+            f"{path} holds a {type(config).__name__}", expected="the config of a model", todo="copy the file again"
+        )
     if not isinstance(config.get("model_type"), str):
         raise BadDataError(
             f"{path} names no model_type", expected="the config of a model", todo="add 'model_type' to config.json"
         )
-    return config
+    found: dict[str, Any] = config
+    return found
 
 
 def _own_config(module: nn.Module) -> dict[str, Any] | None:

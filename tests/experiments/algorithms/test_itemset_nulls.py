@@ -1,5 +1,5 @@
 from collections import Counter
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from mechscope.core import UsageError
 from mechscope.experiments.algorithms.bitsets import BitColumns
 from mechscope.experiments.algorithms.itemset_nulls import (
     NullKind,
+    Swaps,
     count_under_null,
     excess_of_sets,
     mine_under_null,
@@ -60,17 +61,52 @@ def test_swaps_reach_every_matrix_with_these_margins_equally_often() -> None:
     ]
     counts = Counter(
         tuple(
-            next(shuffled_columns(BitColumns.from_dense(start), null="swaps", n_draws=1, seed=seed, n_sweeps=30))
+            next(shuffled_columns(BitColumns.from_dense(start), null="swaps", n_draws=1, seed=seed, n_sweeps=20))
             .dense()
             .astype(int)
             .ravel()
             .tolist()
         )
-        for seed in range(60 * len(possible))
+        for seed in range(30 * len(possible))
     )
     assert len(possible) > 10
     assert set(counts) == set(possible)
     assert chisquare([counts[bits] for bits in possible]).pvalue > 0.001
+
+
+class Scripted(np.random.Generator):
+    """Gives one order and one set of coins instead of random ones."""
+
+    def __init__(self, order: tuple[int, ...], coins: tuple[int, ...]) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.script = np.array(order), 1.0 - np.array(coins)
+
+    def permutation(self, *_: object) -> np.ndarray:
+        return self.script[0]
+
+    def random(self, *_: object) -> np.ndarray:  # type: ignore[override]
+        return self.script[1]
+
+
+@pytest.mark.parametrize("start", [[[1, 1, 0], [1, 0, 1], [0, 1, 1]], [[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1]]])
+def test_a_sweep_and_its_reverse_are_equally_likely(start: list[list[int]]) -> None:
+    # all pairings and all coins, from every matrix that is reached: the table of transitions is symmetric
+    n_entries, n_items = int(np.sum(start)), len(start[0])
+    scripts = list(product(permutations(range(n_entries)), product([0, 1], repeat=n_entries // 2)))
+    key = tuple(np.ravel(start).tolist())
+    moves: dict[tuple[int, ...], Counter[tuple[int, ...]]] = {}
+    waiting = {key}
+    while waiting:
+        now = waiting.pop()
+        columns, moves[now] = BitColumns.from_dense(np.reshape(now, (-1, n_items)).astype(bool)), Counter()
+        origin = Swaps.of(columns)
+        for order, coins in scripts:
+            chain = origin.copy()
+            chain.sweep(Scripted(order, coins), 1)
+            moves[now][tuple(chain.is_held.reshape(n_items, -1).T.astype(int).ravel().tolist())] += 1
+        waiting |= set(moves[now]) - set(moves)
+    assert len(moves) > 5
+    assert all(moves[b][a] == n for a, reached in moves.items() for b, n in reached.items())
 
 
 @pytest.mark.parametrize("null", NULLS)
@@ -102,7 +138,7 @@ def test_p_of_a_null_set_is_uniform(null: NullKind) -> None:
     for seed in range(200):
         matrix = np.random.default_rng(seed).random((300, 6)) < 0.4
         seen = count_under_null(
-            BitColumns.from_dense(matrix), np.array([[0, 1]]), null=null, n_draws=39, seed=10_000 + seed, n_sweeps=2
+            BitColumns.from_dense(matrix), np.array([[0, 1]]), null=null, n_draws=39, seed=10_000 + seed, n_sweeps=1
         )
         values.append(seen.p[0])
     p = np.array(values)

@@ -28,6 +28,7 @@ __all__ = [
     "MinedNull",
     "NullKind",
     "SetNull",
+    "Swaps",
     "count_under_null",
     "excess_of_sets",
     "mine_under_null",
@@ -172,7 +173,7 @@ def shuffled_columns(
         for _ in range(n_draws):
             yield BitColumns(pack_bits(_random_rows(counts, columns.n_rows, rng)), columns.items, columns.n_rows)
         return
-    hub = _Swaps.of(columns)
+    hub = Swaps.of(columns)
     hub.sweep(rng, n_sweeps)
     for _ in range(n_draws):
         chain = hub.copy()
@@ -197,7 +198,7 @@ def _random_rows(counts: np.ndarray, n_rows: int, rng: np.random.Generator) -> n
 
 
 @dataclass
-class _Swaps:
+class Swaps:
     """A matrix as its entries' columns and rows, and as booleans over cells; changed in place by `sweep`."""
 
     column: np.ndarray
@@ -206,15 +207,18 @@ class _Swaps:
     n_rows: int
 
     @classmethod
-    def of(cls, columns: BitColumns) -> _Swaps:
+    def of(cls, columns: BitColumns) -> Swaps:
+        """The state that stands for these columns."""
         is_held = np.ascontiguousarray(columns.dense().T).ravel()
         column, row = np.divmod(np.flatnonzero(is_held), max(1, columns.n_rows))
         return cls(column, row, is_held, columns.n_rows)
 
-    def copy(self) -> _Swaps:
-        return _Swaps(self.column.copy(), self.row.copy(), self.is_held.copy(), self.n_rows)
+    def copy(self) -> Swaps:
+        """The same state, on its own."""
+        return Swaps(self.column.copy(), self.row.copy(), self.is_held.copy(), self.n_rows)
 
     def sweep(self, rng: np.random.Generator, n_sweeps: int) -> None:
+        """Take `n_sweeps` steps of the chain, in place."""
         n_pairs = len(self.column) // 2
         owner = np.zeros(len(self.is_held), np.int32)
         for _ in range(n_sweeps):

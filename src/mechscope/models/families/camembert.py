@@ -1,4 +1,4 @@
-"""CamemBERT with its masked-token head: RoBERTa's modules, which are BERT's with positions counted on from the padding id."""
+"""CamemBERT with its masked-token head: RoBERTa's modules, and positions counted on from the padding id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""XLM-RoBERTa with its masked-token head: RoBERTa's modules, which are BERT's with positions counted on from the padding id."""
+"""XLM-RoBERTa with its masked-token head: RoBERTa's modules, and positions counted on from the padding id."""
 
 from __future__ import annotations
 

@@ -8,8 +8,10 @@ import pytest
 
 from mechscope.cli.app import main
 from mechscope.cli.experiment_calls import compact_table, read_settings
+from mechscope.cli.experiment_flags import COMMANDS
 from mechscope.core import UsageError
-from mechscope.experiments import ExperimentResult, ExperimentSpec
+from mechscope.core.kinds import EXPERIMENTS
+from mechscope.experiments import ExperimentResult, ExperimentSpec, ExperimentType, find_kind
 from mechscope.testing.command_line import Call
 
 FOUNDING = {
@@ -141,6 +143,32 @@ def test_types_are_listed(call: Call) -> None:
     kinds = call("experiment", "list-types", "--json").envelope["result"]
     assert "family_1d_sweep" in [kind["type"] for kind in kinds]
     assert all(kind["title"] and kind["modes"] and kind["variables"] for kind in kinds)
+
+
+def test_every_type_that_ships_is_there_and_every_command_has_its_type() -> None:
+    assert {find_kind(kind).name for kind in ExperimentType} <= set(EXPERIMENTS.names())
+    for command in COMMANDS:
+        variables = find_kind(command.experiment).variables.model_json_schema()["properties"]
+        assert {flag.name for flag in command.flags} <= {*variables, "top_k"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("heatmap", "--family-x", "SCU", "--family-y", "comeback", "--rungs-x", "3,12"),
+        ("kit-sweep", "--analyze-combinations", "--top-k", 3),
+        ("binary", "--tokens", "comeback"),
+        ("coverage", "--tokens", "comeback,stealth_jump"),
+        ("token-influence", "--high-percentile", 90, "--sample-size", 20),
+    ],
+    ids=lambda arguments: str(arguments[0]),
+)
+def test_each_command_runs(call: Call, lab: Path, arguments: tuple[object, ...]) -> None:
+    name, *flags = arguments
+    done = call("experiment", name, "-f", 12, *flags, "-w", lab, "--json")
+    assert done.code == 0, done.out
+    assert done.envelope["result"]["success"]
+    assert done.envelope["result"]["tables"]
 
 
 def test_unknown_names_offer_the_nearest(call: Call, lab: Path) -> None:

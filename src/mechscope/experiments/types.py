@@ -19,12 +19,7 @@ class ExperimentType(StrEnum):
 
     FAMILY_1D_SWEEP = "family_1d_sweep"
     FAMILY_2D_HEATMAP = "family_2d_heatmap"
-    FREQUENT_ITEMSETS = "frequent_itemsets"
-    MINIMAL_CORES = "minimal_cores"
-    PAIRWISE_INTERACTIONS = "pairwise_interactions"
-    CONDITIONAL_INTERACTIONS = "conditional_interactions"
     SPLIT_HALF = "split_half"
-    SHUFFLE_NULL = "shuffle_null"
     WEAPON_SWEEP = "weapon_sweep"
     KIT_SWEEP = "kit_sweep"
     GROUP_SWEEP = "group_sweep"
@@ -32,9 +27,6 @@ class ExperimentType(StrEnum):
     BINARY_PRESENCE = "binary_presence"
     CORE_COVERAGE = "core_coverage"
     TOKEN_INFLUENCE = "token_influence"
-    WITHIN_FAMILY_INTERFERENCE = "within_family_interference"
-    GROUP_CONTRAST = "group_contrast"
-    DECODER_OUTPUT = "decoder_output"
 
 
 def type_name(text: str) -> str:

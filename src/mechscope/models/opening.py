@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mechscope.core import BadDataError, NotFoundError, Spec, UsageError, unknown_name
 from mechscope.core.kinds import FAMILIES
+from mechscope.models.block_flow import follow_stream
 from mechscope.models.component_map import ComponentMap
 from mechscope.models.discovery import discover_map
 from mechscope.models.family import LoadingFamily
@@ -119,8 +120,7 @@ def _open_module(module: nn.Module, component_map: ComponentMap | None, device: 
     found, notes = (component_map, ()) if component_map else _find_map(module, config)
     _require_same_heads(found, config)
     module = module.to(device).eval()
-    if component_map or _is_guessed(config):
-        require_forward(module, found)
+    found = _tried(module, found, config, is_given=component_map is not None)
     return Opened(type(module).__name__, module, found, config, notes=notes)
 
 
@@ -134,8 +134,7 @@ def _open_pretrained(
     notes = (*loaded.notes, *notes)
     _require_same_heads(found, config)
     module = module.to(device).eval()
-    if component_map or _is_guessed(config):
-        require_forward(module, found)
+    found = _tried(module, found, config, is_given=component_map is not None)
     tokenizer = load_tokenizer(source)
     if tokenizer is None:
         notes = (*notes, f"{name} has no tokenizer: text cannot be given to it, token ids can")
@@ -159,9 +158,12 @@ def _find_map(module: nn.Module, config: Mapping[str, Any] | None) -> tuple[Comp
     )
 
 
-def _is_guessed(config: Mapping[str, Any] | None) -> bool:
-    """Whether no map is written for this family, so that nobody has tried its forward."""
-    return str((config or {}).get("model_type", "")) not in FAMILIES.names()
+def _tried(module: nn.Module, found: ComponentMap, config: Mapping[str, Any] | None, *, is_given: bool) -> ComponentMap:
+    """A map that is no family's, once the module has run as it says; a guessed one with what one forward tells."""
+    is_guessed = not is_given and str((config or {}).get("model_type", "")) not in FAMILIES.names()
+    if is_given or is_guessed:
+        require_forward(module, found)
+    return follow_stream(module, found) if is_guessed else found
 
 
 def _folder_of(source: str | Path) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from planted_rows import FEATURE, PlantedContext, opened_subject, planted, run
+from planted_rows import FEATURE, PlantedContext, custom_of, opened_subject, planted, rows_of, run
 
 from mechscope.core import UserError
 from mechscope.experiments import ExperimentSpec
@@ -28,7 +28,7 @@ def test_a_planted_binary_is_found_among_the_others(subject: PlantedContext) -> 
     assert found.success, found.error_message
     assert found.evidence == "observational"
     assert len(found.alternatives) == 3
-    rows = {row["binary"]: row for row in found.tables["binary_presence"].rows}
+    rows = {row["binary"]: row for row in rows_of(found, "binary_presence")}
     assert len(rows) == 3
     assert context.planted is not None
     crude = context.planted[has].mean() - context.planted[~has].mean()
@@ -37,13 +37,13 @@ def test_a_planted_binary_is_found_among_the_others(subject: PlantedContext) -> 
     # four fifths of the planted 0.8, the other fifth of the rows being zero
     assert rows["comeback"]["low"] < 0.64 < rows["comeback"]["high"]
     assert all(abs(rows[name]["mean_delta"]) < 0.1 for name in ("stealth_jump", "ninja_squid"))
-    assert found.aggregates.custom["top_binary"] == "comeback"
+    assert custom_of(found)["top_binary"] == "comeback"
 
 
 def test_toggling_is_that_of_each_legal_base_context(subject: PlantedContext) -> None:
     found = run(subject, "binary_presence", "interventional")
     assert found.success, found.error_message
-    rows = {row["binary"]: row for row in found.tables["binary_presence"].rows}
+    rows = {row["binary"]: row for row in rows_of(found, "binary_presence")}
     assert set(rows) == set(subject.domain.binaries)
     spec = ExperimentSpec(
         type="binary_presence", feature_id=FEATURE, mode="interventional", dataset_slice=DatasetSlice(sample_size=20)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from planted_rows import SPECIAL_OF, SUB_OF, PlantedContext, opened_subject, planted, run
+from planted_rows import SPECIAL_OF, SUB_OF, PlantedContext, custom_of, opened_subject, planted, rows_of, run
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +22,10 @@ def test_special_spam_is_read_as_the_special_and_not_as_its_most_active_weapon(s
     spam = dict.fromkeys(with_it, 1.1) | {with_it[0]: 1.6}
     context = planted(subject, lambda weapons: np.array([spam.get(weapon, 0.2) for weapon in weapons]))
     first = run(context, "weapon_sweep", min_examples=10)
-    assert first.aggregates.custom["top_weapon"] == with_it[0]
+    assert custom_of(first)["top_weapon"] == with_it[0]
     found = run(context, "kit_sweep", min_examples=10, analyze_combinations=True)
     assert found.success, found.error_message
-    custom = found.aggregates.custom
+    custom = custom_of(found)
     assert custom["top_weapon"] == with_it[0]
     assert custom["top_special"] == special
     assert custom["explained_by"] == "special"
@@ -35,7 +35,7 @@ def test_special_spam_is_read_as_the_special_and_not_as_its_most_active_weapon(s
     assert {"sub_stats", "special_stats", "combo_stats"} <= set(found.tables)
     assert context.planted is not None
     here = np.isin(context.group_values("weapon"), with_it)
-    row = found.tables["special_stats"].rows[0]
+    row = rows_of(found, "special_stats")[0]
     assert row["mean"] == pytest.approx(context.planted[here].mean())
     assert row["delta_from_global"] == pytest.approx(context.planted[here].mean() - context.planted.mean())
     assert (row["n"], row["n_clusters"]) == (here.sum(), len(with_it))
@@ -54,18 +54,18 @@ def test_one_active_weapon_does_not_speak_for_its_kit(subject: PlantedContext) -
     )
     context = planted(subject, lambda weapons: np.where(weapons == top, 1.5, 0.2))
     found = run(context, "kit_sweep", min_examples=10)
-    custom = found.aggregates.custom
+    custom = custom_of(found)
     assert custom["top_weapon"] == top
     assert custom["explained_by"] is None
     assert "no attribute of" in str(custom["conclusion"])
-    assert not any(row["explains"] for row in found.tables["kit_of_top_weapon"].rows)
+    assert not any(row["explains"] for row in rows_of(found, "kit_of_top_weapon"))
     assert float(str(custom["special_share_p"])) > 0.05
 
 
 def test_noise_gives_no_kit(subject: PlantedContext) -> None:
     for seed in range(3):
         context = planted(subject, lambda weapons: np.full(len(weapons), 0.2), seed=seed)
-        custom = run(context, "kit_sweep").aggregates.custom
+        custom = custom_of(run(context, "kit_sweep"))
         assert custom["explained_by"] is None
 
 
@@ -74,8 +74,8 @@ def test_substituted_kits_average_their_weapons(subject: PlantedContext) -> None
     kits = run(subject, "kit_sweep", "interventional", min_examples=30, top_k=50)
     assert kits.success, kits.error_message
     assert kits.evidence == "interventional"
-    delta = {row["weapon"]: row["mean_delta"] for row in weapons.tables["weapon_stats"].rows}
-    for row in kits.tables["special_stats"].rows:
+    delta = {row["weapon"]: row["mean_delta"] for row in rows_of(weapons, "weapon_stats")}
+    for row in rows_of(kits, "special_stats"):
         own = [value for name, value in delta.items() if SPECIAL_OF[str(name)] == row["special"]]
         assert len(own) == row["n_weapons"]
         assert row["mean_delta"] == pytest.approx(np.mean(own), abs=1e-9)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from planted_rows import FEATURE, SPECIAL_OF, PlantedContext, opened_subject, planted, run
+from planted_rows import FEATURE, SPECIAL_OF, PlantedContext, custom_of, opened_subject, planted, rows_of, run
 
 from mechscope.experiments import ExperimentSpec
 from mechscope.experiments.base_contexts import draw_bases
@@ -35,10 +35,10 @@ def test_a_planted_weapon_is_dominant_and_leads_to_its_kit(subject: PlantedConte
     assert any(text.startswith("CORRELATIONAL") for text in found.diagnostics.warnings)
     assert any("DOMINANT WEAPON" in text for text in found.diagnostics.warnings)
     assert len(found.alternatives) == 3
-    custom = found.aggregates.custom
+    custom = custom_of(found)
     assert (custom["dominant_weapon_detected"], custom["dominant_weapon"]) == (True, top)
     assert custom["recommended_followup"] == "kit_sweep"
-    rows = found.tables["weapon_stats"].rows
+    rows = rows_of(found, "weapon_stats")
     assert len(rows) == 5
     assert context.planted is not None
     here = context.group_values("weapon") == top
@@ -50,7 +50,7 @@ def test_a_planted_weapon_is_dominant_and_leads_to_its_kit(subject: PlantedConte
     assert rows[0]["low"] < rows[0]["delta_from_global"] < rows[0]["high"]
     assert rows[0]["p_corrected"] < 0.01
     assert any(top in claim for claim in found.claims)
-    assert found.tables["kits"].rows[0]["special"] == SPECIAL_OF[top]
+    assert rows_of(found, "kits")[0]["special"] == SPECIAL_OF[top]
 
 
 def test_small_groups_are_left_out_and_counted(subject: PlantedContext) -> None:
@@ -58,8 +58,8 @@ def test_small_groups_are_left_out_and_counted(subject: PlantedContext) -> None:
     counts = np.unique(context.group_values("weapon"), return_counts=True)[1]
     found = run(context, "weapon_sweep", min_examples=25, top_k_weapons=200)
     assert found.diagnostics.dropped["weapon with fewer than 25 rows"] == (counts < 25).sum()
-    assert len(found.tables["weapon_stats"].rows) == (counts >= 25).sum()
-    assert found.aggregates.custom["rows_left_out"] == counts[counts < 25].sum()
+    assert len(rows_of(found, "weapon_stats")) == (counts >= 25).sum()
+    assert custom_of(found)["rows_left_out"] == counts[counts < 25].sum()
 
 
 def test_noise_alone_has_no_dominant_weapon(subject: PlantedContext) -> None:
@@ -67,7 +67,7 @@ def test_noise_alone_has_no_dominant_weapon(subject: PlantedContext) -> None:
     for seed in range(6):
         context = planted(subject, lambda names: np.full(len(names), 0.2), seed=seed)
         found = run(context, "weapon_sweep")
-        detected.append(found.aggregates.custom["dominant_weapon_detected"])
+        detected.append(custom_of(found)["dominant_weapon_detected"])
         assert not found.claims
     assert not any(detected)
 
@@ -79,16 +79,16 @@ def test_two_equal_weapons_are_not_dominant_and_their_shared_special_is_flagged(
     )
     found = run(context, "weapon_sweep")
     assert found.success, found.error_message
-    custom = found.aggregates.custom
+    custom = custom_of(found)
     assert custom["dominant_weapon_detected"] is False
-    assert f"special {special}" in custom["shared_kit"]  # type: ignore[operator]
+    assert f"special {special}" in custom["shared_kit"]
 
 
 def test_a_weapon_that_only_lacks_the_others_abilities_loses_its_delta_when_adjusted(subject: PlantedContext) -> None:
     rungs = subject.family_rungs("swim_speed_up")
     context = planted(subject, lambda names: 0.05 * rungs.astype(np.float64))
     found = run(context, "weapon_sweep", top_k_weapons=10)
-    rows = found.tables["weapon_stats"].rows
+    rows = rows_of(found, "weapon_stats")
     crude = np.array([row["delta_from_global"] for row in rows], float)
     adjusted = np.array([row["adjusted"] for row in rows], float)
     assert np.abs(adjusted).mean() < 0.5 * np.abs(crude).mean()
@@ -98,7 +98,7 @@ def test_substitution_is_that_of_each_base_context(subject: PlantedContext) -> N
     found = run(subject, "weapon_sweep", "interventional", min_examples=40, top_k_weapons=200)
     assert found.success, found.error_message
     assert found.evidence == "interventional"
-    rows = {row["weapon"]: row for row in found.tables["weapon_stats"].rows}
+    rows = {row["weapon"]: row for row in rows_of(found, "weapon_stats")}
     spec = ExperimentSpec(
         type="weapon_sweep", feature_id=FEATURE, mode="interventional", dataset_slice=DatasetSlice(sample_size=20)
     )

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from mechscope.cli.experiment_calls import ExperimentCall, read_list, read_numbers, read_settings, run_call
+from mechscope.cli.experiment_calls import ExperimentCall, read_settings, run_call
+from mechscope.cli.experiment_flags import (
+    COMMANDS,
+    Feature,
+    Figures,
+    ModeName,
+    OutputDir,
+    SampleSize,
+    Seed,
+    command_function,
+)
 from mechscope.cli.options import AsJson, Quiet, SubjectName, WorkspaceFolder
 from mechscope.cli.output import print_envelope, print_result, print_table, progress_for
 
@@ -18,19 +28,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Feature = Annotated[int, typer.Option("--feature-id", "-f", help="The feature's integer id.", min=0)]
-ModeName = Annotated[str | None, typer.Option("--mode", help="interventional or observational; by default the kind's.")]
-StableTokens = Annotated[
-    str | None,
-    typer.Option("--stable-tokens", help="Tokens that every condition holds, such as comeback,stealth_jump."),
-]
-StableWeapon = Annotated[str | None, typer.Option("--stable-weapon", help="The weapon that every condition has.")]
-SampleSize = Annotated[int | None, typer.Option("--sample-size", help="Base contexts, or rows, drawn.", min=1)]
-Seed = Annotated[int, typer.Option("--seed", help="Every random choice derives from it.")]
-OutputDir = Annotated[
-    Path | None, typer.Option("--output-dir", help="Where specs/, results/ and figures/ go; by default the workspace.")
-]
-Figures = Annotated[bool, typer.Option("--figures", help="Draw the figures too.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value for a variable of the kind; may be repeated.")
 ]
@@ -121,30 +118,5 @@ def measure(
     run_call(call, as_json=as_json)
 
 
-@app.command("family-sweep")
-def family_sweep(
-    feature_id: Feature,
-    family: Annotated[str, typer.Option("--family", help="Name or short name of the family.")],
-    model: SubjectName = None,
-    rungs: Annotated[str | None, typer.Option("--rungs", help="Rungs, such as 3,12,29; by default all.")] = None,
-    stable_tokens: StableTokens = None,
-    stable_weapon: StableWeapon = None,
-    mode: ModeName = None,
-    sample_size: SampleSize = None,
-    seed: Seed = 0,
-    output_dir: OutputDir = None,
-    figures: Figures = False,
-    workspace: WorkspaceFolder = Path(),
-    as_json: AsJson = False,
-) -> None:
-    """One family over its rungs."""
-    variables: dict[str, Any] = {
-        "family": family,
-        "rungs": read_numbers(rungs),
-        "stable_tokens": read_list(stable_tokens),
-        "stable_weapon": stable_weapon,
-    }
-    call = ExperimentCall(
-        "family_1d_sweep", feature_id, model, variables, mode, sample_size, seed, output_dir, figures, workspace
-    )
-    run_call(call, as_json=as_json)
+for _command in COMMANDS:
+    app.command(_command.name, help=_command.help)(command_function(_command))

@@ -66,3 +66,13 @@ def run(context: ExperimentContext, kind: str, mode: str | None = None, **variab
         {"type": kind, "feature_id": FEATURE, "mode": mode, "variables": variables, "dataset_slice": slice_size}
     )
     return get_runner_for_type(kind).run(spec, context)
+
+
+def rows_of(found: ExperimentResult, table: str) -> list[dict[str, Any]]:
+    """The rows of a table, its cells typed loosely."""
+    return [dict(row) for row in found.tables[table].rows]
+
+
+def custom_of(found: ExperimentResult) -> dict[str, Any]:
+    """The aggregates of the kind alone, typed loosely."""
+    return dict(found.aggregates.custom)

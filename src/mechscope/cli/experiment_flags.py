@@ -1,0 +1,187 @@
+"""The commands of single experiments, each from a table of its flags: no kind is imported to show their help."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mechscope.cli.experiment_calls import ExperimentCall, read_list, read_numbers, run_call
+from mechscope.cli.options import AsJson, SubjectName, WorkspaceFolder
+
+__all__ = [
+    "COMMANDS",
+    "Command",
+    "Feature",
+    "Figures",
+    "Flag",
+    "ModeName",
+    "OutputDir",
+    "SampleSize",
+    "Seed",
+    "command_function",
+]
+
+Feature = Annotated[int, typer.Option("--feature-id", "-f", help="The feature's integer id.", min=0)]
+ModeName = Annotated[str | None, typer.Option("--mode", help="interventional or observational; by default the kind's.")]
+SampleSize = Annotated[int | None, typer.Option("--sample-size", help="Base contexts, or rows, drawn.", min=1)]
+Seed = Annotated[int, typer.Option("--seed", help="Every random choice derives from it.")]
+OutputDir = Annotated[
+    Path | None, typer.Option("--output-dir", help="Where specs/, results/ and figures/ go; by default the workspace.")
+]
+Figures = Annotated[bool, typer.Option("--figures", help="Draw the figures too.")]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag of a command: the variable of the kind that it sets, and how its text is read.
+
+    `kind` is the type that Typer reads; `reads` makes the variable of it (lists and numbers are joined by commas).
+    """
+
+    name: str
+    help: str
+    kind: type = str
+    is_required: bool = False
+    reads: Callable[[Any], Any] = lambda value: value
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command for one type of experiment."""
+
+    name: str
+    experiment: str
+    help: str
+    flags: tuple[Flag, ...]
+
+
+STABLE = (
+    Flag("stable_tokens", "Tokens that every condition holds, such as comeback,stealth_jump.", reads=read_list),
+    Flag("stable_weapon", "The weapon that every condition has."),
+)
+MIN_EXAMPLES = Flag("min_examples", "Groups of fewer rows are left out, and counted.", int)
+COMMANDS = (
+    Command(
+        "family-sweep",
+        "family_1d_sweep",
+        "One family over its rungs.",
+        (
+            Flag("family", "Name or short name of the family.", is_required=True),
+            Flag("rungs", "Rungs, such as 3,12,29; by default all.", reads=read_numbers),
+            *STABLE,
+        ),
+    ),
+    Command(
+        "heatmap",
+        "family_2d_heatmap",
+        "Two families, or main-only abilities, in a grid.",
+        (
+            Flag("family_x", "A family or a binary such as comeback.", is_required=True),
+            Flag("family_y", "Another.", is_required=True),
+            Flag("rungs_x", "Rungs of the first.", reads=read_numbers),
+            Flag("rungs_y", "Rungs of the second.", reads=read_numbers),
+            *STABLE,
+        ),
+    ),
+    Command(
+        "weapon-sweep",
+        "weapon_sweep",
+        "The feature by weapon (or another group).",
+        (Flag("top_k", "Groups shown.", int), MIN_EXAMPLES, STABLE[0]),
+    ),
+    Command(
+        "kit-sweep",
+        "kit_sweep",
+        "The feature by what belongs to the weapon: sub and special.",
+        (
+            Flag("top_k", "Groups shown.", int),
+            MIN_EXAMPLES,
+            Flag("analyze_combinations", "Pairs of sub and special too.", bool),
+            STABLE[0],
+        ),
+    ),
+    Command(
+        "binary",
+        "binary_presence",
+        "Main-only abilities present and absent.",
+        (Flag("tokens", "Which, joined by commas; by default all.", reads=read_list), STABLE[0]),
+    ),
+    Command(
+        "coverage",
+        "core_coverage",
+        "Which tokens belong to the core of a feature, and which to its tail.",
+        (
+            Flag("tokens", "Tokens joined by commas; a+b is a combination.", reads=read_list),
+            Flag("threshold", "Quantile of the active rows from which on a row is high.", float),
+        ),
+    ),
+    Command(
+        "token-influence",
+        "token_influence",
+        "Every token removed or added: enhancers and suppressors.",
+        (
+            Flag("high_percentile", "Of the active rows, from which on a row is high: 90 and 0.9 are the same.", float),
+            Flag("top_k", "How many are listed.", int),
+            *STABLE,
+        ),
+    ),
+)
+
+
+def command_function(command: Command) -> Callable[..., None]:
+    """The function behind a command, with the signature that its flags make."""
+
+    def call(**given: Any) -> None:
+        variables = {
+            flag.name: flag.reads(given.pop(flag.name)) for flag in command.flags if given.get(flag.name) is not None
+        }
+        asked = ExperimentCall(
+            command.experiment,
+            given["feature_id"],
+            given["model"],
+            variables,
+            given["mode"],
+            given["sample_size"],
+            given["seed"],
+            given["output_dir"],
+            given["figures"],
+            given["workspace"],
+        )
+        run_call(asked, as_json=given["as_json"])
+
+    own = [_parameter(flag.name, _annotation(flag), ... if flag.is_required else None) for flag in command.flags]
+    shared = [
+        _parameter("model", SubjectName, None),
+        _parameter("mode", ModeName, None),
+        _parameter("sample_size", SampleSize, None),
+        _parameter("seed", Seed, 0),
+        _parameter("output_dir", OutputDir, None),
+        _parameter("figures", Figures, False),
+        _parameter("workspace", WorkspaceFolder, Path()),
+        _parameter("as_json", AsJson, False),
+    ]
+    parameters = [_parameter("feature_id", Feature, ...), *own, *shared]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
+
+
+def _annotation(flag: Flag) -> Any:
+    option = typer.Option(f"--{flag.name.replace('_', '-')}", help=flag.help)
+    kind: Any = flag.kind if flag.is_required else flag.kind | None
+    return Annotated[kind, option]
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    is_missing = default is ...
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if is_missing else default,
+        annotation=annotation,
+    )

@@ -19,8 +19,8 @@ What each field name means is fixed for every family:
 
 `k` and `v` have as many heads as the model has key-value heads; where one norm joins all heads before they are cut
 (OLMo 2), q and k are read behind it. `z:3.h5` is one head, `mlp_post:3.n187` one neuron (its axis is gone), and
-`encoder.resid_post:3` the stream of an encoder beside a decoder. A dotted path such as `self_attn.k_proj:3` is what that
-module of the block puts out, as it stands.
+`encoder.resid_post:3` the stream of an encoder beside a decoder. A dotted path such as `self_attn.k_proj:3` is what
+that module of the block puts out, as it stands.
 
 Accepted spellings of layers: `k:5`, `k:-1` (from the end), `k`, `k:*`, `k:all`, `k:0-4` (inclusive, or descending), the
 slices `k:0:5` and `k:0:12:2` (without the end), `k[5]`; the same after `.h` and `.n`; TransformerLens names such as

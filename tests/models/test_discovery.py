@@ -114,7 +114,9 @@ def test_a_family_without_a_file_says_that_its_parts_were_found() -> None:
     model = Model.open(perturbed(HeliumForCausalLM(config)))
     assert any("by their structure" in note for note in model.notes)
     assert model.verification.failed == {}
-    assert {"q", "k", "v", "z", "pattern", "head_out", "attn_out", "mlp_pre"} <= {site.kind for site in model.sites()}
+    assert {"q", "k", "v", "z", "pattern", "head_out", "attn_out", "resid_mid", "mlp_pre"} <= {
+        site.kind for site in model.sites()
+    }
 
 
 def test_a_model_without_blocks_is_refused(bare: Callable[[str], nn.Module]) -> None:

@@ -7,9 +7,9 @@
     final norm        the norm beside the blocks
     embeddings, head  as transformers' own accessors give them
 
-Nothing tells from outside whether blocks are parallel, so `resid_mid` is left out. What was found is then measured
-like any other map: where a family scales, norms or adds the residual inside a sublayer, the sites that it touches are
-refused, and the others stay.
+The structure does not tell whether blocks are parallel, so `resid_mid` is left out here; `block_flow` looks for it in a
+forward. What was found is then measured like any other map: where a family scales or adds the residual inside a
+sublayer, the sites that it touches are refused, and the others stay.
 """
 
 from __future__ import annotations

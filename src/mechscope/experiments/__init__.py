@@ -5,6 +5,7 @@ from mechscope.experiments.contexts import ExperimentContext, load_context
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind, find_kind, kind_names
 from mechscope.experiments.naming import ExperimentFolders, new_id
+from mechscope.experiments.reading import read_result, read_spec
 from mechscope.experiments.results import Aggregates, ConstraintViolation, Diagnostics, ExperimentResult
 from mechscope.experiments.runner import ExperimentRunner, check_spec, get_runner_for_type
 from mechscope.experiments.specs import DatasetSlice, ExperimentSpec, Outputs
@@ -37,4 +38,6 @@ __all__ = [
     "kind_names",
     "load_context",
     "new_id",
+    "read_result",
+    "read_spec",
 ]

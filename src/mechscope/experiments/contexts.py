@@ -190,12 +190,15 @@ class ExperimentContext:
         return index.reshape(len(rows))
 
 
-def load_context(name: str | None = None, *, workspace: Workspace | Path | str = ".") -> ExperimentContext:
+def load_context(
+    name: str | None = None, *, workspace: Workspace | Path | str = ".", domain: Path | None = None
+) -> ExperimentContext:
     """A subject of a workspace, opened for experiments; the model is opened when it is first needed.
 
     Args:
         name: of the subject; the only one when None.
         workspace: an opened workspace, or a folder in one.
+        domain: a YAML file that declares what the tokens mean; by default what the subject or its corpus names.
 
     Raises:
         NotFoundError: no such workspace or subject, or a part of it is not there yet (the command is named).
@@ -205,11 +208,12 @@ def load_context(name: str | None = None, *, workspace: Workspace | Path | str =
     opened = workspace if isinstance(workspace, Workspace) else Workspace.open(Path(workspace))
     found, entry = subject_named(opened, name)
     inputs = open_features(opened, found)
+    declared = domain if domain is not None or entry.domain is None else opened.resolve(entry.domain)
     policy, special_ids = _policy(inputs, None if entry.activations is None else opened.resolve(entry.activations))
     return ExperimentContext(
         name=found,
         inputs=inputs,
-        domain=domain_for(inputs.corpus),
+        domain=domain_for(inputs.corpus, declared=declared),
         model_source=entry.model,
         policy=policy,
         special_ids=special_ids,

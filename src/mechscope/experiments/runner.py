@@ -72,7 +72,12 @@ class ExperimentRunner:
         result = result.updated(spec_path=spec_path or spec.file_name)
         drawn: dict[str, Figure] = {}
         if checked.outputs.figures:
-            drawn = dict(self.kind.draw(result))
+            try:
+                drawn = dict(self.kind.draw(result))
+            except Exception as raised:  # the numbers are there; a figure that cannot be drawn does not take them away
+                missing = f"no figure: {_describe(raised)}"
+                told = result.diagnostics.updated(warnings=(*result.diagnostics.warnings, missing))
+                result = result.updated(diagnostics=told)
         return _only_asked(result, checked, drawn).updated(duration_seconds=time.perf_counter() - started)
 
     def _mode(self, spec: ExperimentSpec, context: ExperimentContext | None) -> Mode:

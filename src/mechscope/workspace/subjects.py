@@ -18,6 +18,7 @@ class SubjectEntry(Spec):
         activations: folder of the dense cache.
         dictionary: folder of the trained dictionary.
         store: folder of the feature store.
+        domain: YAML file that declares what its tokens mean; None where the corpus tells.
     """
 
     model: str
@@ -26,3 +27,4 @@ class SubjectEntry(Spec):
     activations: str | None = None
     dictionary: str | None = None
     store: str | None = None
+    domain: str | None = None

@@ -8,16 +8,15 @@ kept, illegal results left out. A rung's delta is the mean paired difference to 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from mechscope.core import Spec, UsageError, derive_seed
+from mechscope.core import Spec, UsageError, UserError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.corpora.domain import Family, settle_rungs
 from mechscope.experiments.base_contexts import Bases, draw_bases
-from mechscope.experiments.cells import CELL_COLUMNS
+from mechscope.experiments.cells import CELL_COLUMNS, FEW, PairedCells
 from mechscope.experiments.changes import Change, Held, parse_held
 from mechscope.experiments.confounders import find_family
 from mechscope.experiments.constraints import Constraints
@@ -29,7 +28,7 @@ from mechscope.experiments.observing import ObservedLevels, disagreement, observ
 from mechscope.experiments.responses import Responses, measure
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.selecting import ALPHA, confirm, lowest_moving, steepest, with_halves
-from mechscope.experiments.slicing import slice_rows
+from mechscope.experiments.slicing import Slice, slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
 from mechscope.reports import Figure
@@ -96,12 +95,6 @@ class Family1dSweep(ExperimentKind):
         rungs = sorted(rung for rung in settled.rungs if rung)
         reference = 0 if variables.include_absent or 0 in settled.rungs else rungs[0]
         rungs = [rung for rung in rungs if rung != reference]
-        if not rungs:
-            raise UsageError(
-                f"a sweep of {family.name} over {len(settled.rungs)} rung",
-                expected="a rung besides the reference",
-                todo="give more rungs, or include_absent",
-            )
         held = parse_held(
             context.domain, context.corpus.vocabulary, tokens=variables.stable_tokens, groups=variables.groups_held
         )
@@ -141,13 +134,23 @@ class _Sweep:
         held: Held,
     ) -> None:
         self.spec, self.variables, self.context, self.findings = spec, variables, context, findings
-        self.family, self.rungs, self.reference, self.held = family, rungs, reference, held
+        self.family, self.held = family, held
         stats = context.inputs.store.stats(spec.feature_id)
         self.min_effect = variables.min_effect * float(stats.effective_maximum or 1.0)
-        # what is held may not be what varies
-        self.changes = [Change(str(rung), rungs={family.name: rung}) for rung in (reference, *rungs)]
-        held.change.joined(self.changes[0])
-        findings.add(family=family.name, reference_rung=reference, min_effect=self.min_effect, held=held.words)
+        held.change.joined(Change(family.name, rungs={family.name: reference}))  # what is held may not be what varies
+        findings.add(family=family.name, min_effect=self.min_effect, held=held.words)
+        self.refer_to(reference, rungs)
+
+    def refer_to(self, reference: int, rungs: tuple[int, ...]) -> None:
+        """Hold `rungs` against `reference`. Raises UsageError when there is no rung left."""
+        if not rungs:
+            raise UsageError(
+                f"a sweep of {self.family.name} over rung {reference} alone",
+                expected="a rung besides the reference",
+                todo="give more rungs, or include_absent",
+            )
+        self.reference, self.rungs = reference, rungs
+        self.findings.add(reference_rung=reference)
 
     def seed(self, name: str) -> int:
         return derive_seed(self.spec.seed, self.family.name, name)
@@ -155,15 +158,51 @@ class _Sweep:
     def intervene(self) -> None:
         findings = self.findings
         bases = draw_bases(self.spec, self.context, findings, held=self.held)
+        if self.reference == 0 and not self._can_be_absent(bases):
+            self._lowest_instead(self.rungs[0])
         constraints = Constraints(self.spec.constraints, self.context, findings)
-        responses = measure(self.context, self.spec.feature_id, bases, self.changes, constraints)
+        changes = [Change(str(rung), rungs={self.family.name: rung}) for rung in (self.reference, *self.rungs)]
+        responses = measure(self.context, self.spec.feature_id, bases, changes, constraints)
         findings.n_contexts_tested = int((~np.isnan(responses.values[:, 1:]).all(axis=1)).sum())
         is_withheld = constraints.floor(responses.values, touches_group=bool(self.held.change.groups))
         self._write_means(responses)
         deltas = responses.deltas(0)[:, 1:]
+        if np.isnan(deltas).all():
+            reasons = sorted(findings.dropped.items(), key=lambda item: -item[1])
+            raise UsageError(
+                f"no base context can have {self.family.name} both at {self.reference} and at another rung asked for",
+                expected="rungs that fit beside what the base contexts hold",
+                todo=f"ask for other rungs, or another slice (most often: {reasons[0][0]})",
+            )
         self._write_cells(deltas, bases, responses, is_withheld=is_withheld)
         if self.variables.observed_beside:
+            self._hold_against_rows()
+
+    def _can_be_absent(self, bases: Bases) -> bool:
+        """Whether enough base contexts can do without the family."""
+        absent, n_legal = Change("absent", rungs={self.family.name: 0}), 0
+        for base in bases.contexts:
+            try:
+                absent.apply(self.context.domain, base)
+            except UsageError:
+                continue
+            n_legal += 1
+            if n_legal >= FEW:
+                return True
+        return False
+
+    def _lowest_instead(self, lowest: int) -> None:
+        self.findings.warn(f"{self.family.name} is absent in too few contexts here: its rungs are held against rung {lowest}")
+        self.refer_to(lowest, tuple(rung for rung in self.rungs if rung > lowest))
+
+    def _hold_against_rows(self) -> None:
+        """The observed curve beside the interventional one, as far as there are rows for it, and where they differ."""
+        findings = self.findings
+        try:
             observed = self._observed()
+        except UserError as reason:
+            findings.warn(f"no observed curve beside it: {reason.seen}")
+        else:
             for text in disagreement(observed, findings.tables["rung_deltas"], min_effect=self.min_effect):
                 findings.find(f"{self.family.name}: {text}")
 
@@ -212,7 +251,7 @@ class _Sweep:
         """Weighted mean with its interval for each rung, [rungs, 3]."""
         found = np.full((len(self.rungs), 3), np.nan)
         n_clusters = [len(np.unique(bases.clusters[column])) for column in (~np.isnan(deltas)).T]
-        enough = np.array(n_clusters) >= 5
+        enough = np.array(n_clusters) >= FEW
         if enough.any():
             kept = ~np.isnan(deltas[:, enough]).all(axis=1)
             intervals = bootstrap_mean_cells(
@@ -225,7 +264,7 @@ class _Sweep:
         return found
 
     def _select(
-        self, deltas: np.ndarray, bases: Bases, means: np.ndarray, selecting: Any, *, is_withheld: bool
+        self, deltas: np.ndarray, bases: Bases, means: np.ndarray, selecting: PairedCells, *, is_withheld: bool
     ) -> None:
         """Threshold and largest change, chosen on one half of the base contexts and confirmed on the other."""
         findings = self.findings
@@ -290,6 +329,12 @@ class _Sweep:
 
     def observe(self) -> None:
         """The observed curve as the result itself: the cells are the adjusted contrasts."""
+        if self.reference == 0:
+            level = self.context.family_rungs(self.family.name)[self._rows().rows]
+            counts = {rung: int((level == rung).sum()) for rung in (0, *self.rungs)}
+            enough = [rung for rung, n in counts.items() if n >= FEW]
+            if counts[0] < FEW and enough:
+                self._lowest_instead(enough[0])
         observed = self._observed()
         rows = observed.as_cells()
         self.findings.table("rung_deltas", ("rung", *CELL_COLUMNS), rows, caption=f"Adjusted for {observed.words}.")
@@ -308,6 +353,7 @@ class _Sweep:
             threshold_rung=None if at is None else self.rungs[at],
             max_rung_delta=None if largest is None else adjusted[largest],
             max_delta_rung=None if largest is None else self.rungs[largest],
+            direction="none" if at is None else "rises" if adjusted[at] > 0 else "falls",
         )
         if at is not None:
             self.findings.claim(
@@ -315,11 +361,15 @@ class _Sweep:
                 f"{self.spec.feature_id} than at rung {self.reference}, adjusted for {observed.words} (associated)"
             )
 
+    def _rows(self) -> Slice:
+        """The rows to regroup; beside an intervention its own counts stand, and no row is left to chance."""
+        is_main = self.spec.mode == OBSERVED
+        found = slice_rows(self.spec, self.context, self.findings if is_main else Findings(), should_sample=is_main)
+        return rows_holding_constant(found, self.context, self.held)
+
     def _observed(self) -> ObservedLevels:
         context, findings = self.context, self.findings
-        is_main = self.spec.mode == OBSERVED
-        found = slice_rows(self.spec, context, findings if is_main else Findings(), should_sample=is_main)
-        found = rows_holding_constant(found, context, self.held)
+        found = self._rows()
         observed = observe_levels(
             found,
             context.family_rungs(self.family.name)[found.rows],

@@ -28,7 +28,15 @@ from mechscope.testing.zoo.others import OTHERS
 
 TOLERANCE = 1e-6
 ZOO: dict[str, Callable[[], PreTrainedModel]] = {**DECODERS, **OTHERS}
-ENDS_WITH_BLOCK = ("bert", "roberta", "distilbert", "electra", "vit")  # their last hidden state is before any norm
+ENDS_WITH_BLOCK = (
+    "bert",
+    "roberta",
+    "xlm_roberta",
+    "camembert",
+    "distilbert",
+    "electra",
+    "vit",
+)  # their last hidden state is before any norm
 WITHOUT_FIRST = ("mamba",)  # hidden states begin behind the first block
 WITHOUT_ATTENTION = ("mamba",)
 ALWAYS_TIED = ("gpt_neo", "gptj", "falcon", "bloom", "mpt", "mamba", "t5")
@@ -84,9 +92,11 @@ def recorded(module: nn.Module, name: str, batch: Batch, **asked: bool) -> Any:
     """What the bare model returns; positions go to the families that take those counted from 0."""
     if name == "vit":
         return module(**batch.extra, **asked)
-    takes_positions = family_of(name) not in {"bloom", "mpt", "mamba", "t5", "roberta"}
+    takes_positions = family_of(name) not in {"bloom", "mpt", "mamba", "t5", "roberta", "xlm_roberta", "camembert"}
     positions = {"position_ids": batch.position_ids} if takes_positions else {}
-    caches = {} if name in {"bert", "roberta", "distilbert", "electra"} else {"use_cache": False}
+    caches = (
+        {} if name in {"bert", "roberta", "xlm_roberta", "camembert", "distilbert", "electra"} else {"use_cache": False}
+    )
     return module(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,

@@ -24,14 +24,17 @@ CROSS = {f"cross_{kind}" for kind in SUBLAYERS}
 MASKED = BLOCK | ENDS | {"logits"}
 SEQ2SEQ = MASKED | CROSS | {f"encoder.{kind}" for kind in BLOCK | ENDS}
 KINDS = {
-    **dict.fromkeys(["bert", "roberta", "distilbert", "electra"], MASKED),
+    **dict.fromkeys(["bert", "roberta", "xlm_roberta", "camembert", "distilbert", "electra"], MASKED),
     "vit": MASKED | {"pooled"},
     "t5": SEQ2SEQ,
     "t5-gated": SEQ2SEQ,
     "mamba": ENDS | {"resid_pre", "resid_post", "logits"},
 }
 POST_NORM = {  # the norm behind the residual sum, and the projection before it
-    **dict.fromkeys(["bert", "roberta", "electra"], ("attention.output.LayerNorm", "attention.output.dense")),
+    **dict.fromkeys(
+        ["bert", "roberta", "xlm_roberta", "camembert", "electra"],
+        ("attention.output.LayerNorm", "attention.output.dense"),
+    ),
     "distilbert": ("sa_layer_norm", "attention.out_lin"),
 }
 PROJECTIONS = {"vit": "attention.o_proj", "t5": "layer.0.SelfAttention.o", "t5-gated": "layer.0.SelfAttention.o"}

@@ -18,7 +18,7 @@ from mechscope.testing.zoo.others import OTHERS
 
 WITH_HEADS = [*DECODERS, "t5", "t5-gated", "vit", "set"]
 LINEAR = [*WITH_HEADS, "mamba"]
-NOT_LINEAR = ["bert", "roberta", "distilbert", "electra"]
+NOT_LINEAR = ["bert", "roberta", "xlm_roberta", "camembert", "distilbert", "electra"]
 
 
 @dataclass(frozen=True, eq=False)

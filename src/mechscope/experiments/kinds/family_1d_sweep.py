@@ -192,7 +192,9 @@ class _Sweep:
         return False
 
     def _lowest_instead(self, lowest: int) -> None:
-        self.findings.warn(f"{self.family.name} is absent in too few contexts here: its rungs are held against rung {lowest}")
+        self.findings.warn(
+            f"{self.family.name} is absent in too few contexts here: its rungs are held against rung {lowest}"
+        )
         self.refer_to(lowest, tuple(rung for rung in self.rungs if rung > lowest))
 
     def _hold_against_rows(self) -> None:

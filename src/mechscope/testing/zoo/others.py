@@ -12,6 +12,8 @@ from torch import nn
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    CamembertConfig,
+    CamembertForMaskedLM,
     DistilBertConfig,
     DistilBertForMaskedLM,
     ElectraConfig,
@@ -25,6 +27,8 @@ from transformers import (
     T5ForConditionalGeneration,
     ViTConfig,
     ViTForImageClassification,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
 )
 
 from mechscope.testing.zoo.perturbing import build_perturbed
@@ -60,6 +64,8 @@ def _untied_t5() -> PreTrainedModel:
 MAKERS: dict[str, Callable[[], PreTrainedModel]] = {
     "bert": lambda: BertForMaskedLM(BertConfig(**MASKED, pad_token_id=0)),
     "roberta": lambda: RobertaForMaskedLM(RobertaConfig(**MASKED, pad_token_id=1)),
+    "xlm_roberta": lambda: XLMRobertaForMaskedLM(XLMRobertaConfig(**MASKED, pad_token_id=1)),
+    "camembert": lambda: CamembertForMaskedLM(CamembertConfig(**MASKED, pad_token_id=1)),
     "distilbert": lambda: DistilBertForMaskedLM(DistilBertConfig(**DISTIL)),
     "electra": lambda: ElectraForMaskedLM(ElectraConfig(**MASKED, pad_token_id=0, embedding_size=20)),
     "vit": lambda: ViTForImageClassification(ViTConfig(**IMAGES)),

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from pydantic import JsonValue
 
 from mechscope.experiments.results import Aggregates, ConstraintViolation, Diagnostics
 from mechscope.experiments.tables import ResultTable
@@ -19,7 +18,7 @@ FLOOR_RATE = 0.5
 """Share of contexts at zero in every condition from which on a ReLU floor is reported."""
 
 
-def plain(value: Any) -> JsonValue:
+def plain(value: Any) -> Any:
     """A value as JSON types: numpy scalars and arrays as Python's, what is not finite as None."""
     if isinstance(value, np.ndarray):
         return [plain(item) for item in value.tolist()]
@@ -43,7 +42,7 @@ class Findings:
     mean_delta: float | None = None
     std_delta: float | None = None
     n_samples: int | None = None
-    custom: dict[str, JsonValue] = field(default_factory=dict)
+    custom: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, ResultTable] = field(default_factory=dict)
     claims: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)

@@ -14,6 +14,7 @@ from typing import Any
 
 import activation_cases
 import pytest
+import torch
 from activation_cases import KILLED_SPEC, ForwardCounter, killed_corpus, make_language_model
 
 from mechscope.activations import collect
@@ -22,6 +23,15 @@ from mechscope.core import BadDataError, ConflictError
 from mechscope.models.model import Model
 
 MODEL = make_language_model()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As in the processes that are killed: with another number of threads products round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def contents(root: Path) -> dict[str, bytes]:

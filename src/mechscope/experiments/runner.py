@@ -22,6 +22,7 @@ from mechscope.runs import describe_environment
 
 __all__ = ["ExperimentRunner", "check_spec", "get_runner_for_type"]
 
+LONGEST_MESSAGE = 300
 CORRELATIONAL = (
     "CORRELATIONAL: rows were regrouped and nothing was changed; a difference between groups of rows is not an effect"
 )
@@ -128,7 +129,8 @@ def _describe(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     at = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno}, {at.name})"
+    said = next(iter(str(error).splitlines()), "")[:LONGEST_MESSAGE]
+    return f"{type(error).__name__}: {said} ({Path(at.filename).name}:{at.lineno}, {at.name})"
 
 
 def _result(

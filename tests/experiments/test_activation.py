@@ -108,7 +108,7 @@ def test_bad_contexts_are_refused(builds: ExperimentContext) -> None:
         function([good], 48)
     with pytest.raises(UsageError, match="a context without 'weapon_ids'"):
         function([Context(good.tokens)], 0)
-    with pytest.raises(BadDataError, match="token ids|has no token"):
+    with pytest.raises(BadDataError, match=r"token ids|has no token"):
         function([Context((999,), good.inputs)], 0)
     assert function([good], 0).shape == (1,)  # a refused context leaves nothing behind
     assert function([], 0).shape == (0,)

@@ -78,7 +78,7 @@ def test_samples_are_drawn_by_the_seed(builds: ExperimentContext) -> None:
     assert len(np.unique(first.rows)) == 50
     assert not np.array_equal(first.rows, sliced(builds, sample_size=50, seed=1).rows)
     np.testing.assert_array_equal(
-        sliced(builds, sample_size=50, seed=4).rows, sliced(builds, sample_size=50, **{}, seed=4).rows
+        sliced(builds, sample_size=50, seed=4).rows, sliced(builds, sample_size=50, seed=4).rows
     )
     assert len(sliced(builds, sample_size=10**6)) == builds.corpus.n_rows
 

@@ -63,7 +63,7 @@ def check_experiment_kind(
         found[mode] = result
     _check_failures(base, context)
     assert context.corpus.digest == digest, f"{name} changes the corpus"
-    return found
+    return {str(mode): result for mode, result in found.items()}
 
 
 def _refuses(check: Any, value: dict[str, Any]) -> None:

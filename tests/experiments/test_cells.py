@@ -69,7 +69,7 @@ def test_correction_holds_over_correlated_null_cells() -> None:
 def test_selection_looks_at_one_half_and_confirmation_at_the_other() -> None:
     generator = np.random.default_rng(3)
     held_out: np.ndarray = np.arange(200) % 2 == 1
-    deltas = generator.normal(0, 0.3, (200, 3)) + [0.0, 0.5, 0.9]
+    deltas = generator.normal(0, 0.3, (200, 3)) + np.array([0.0, 0.5, 0.9])
     both = bases(np.arange(200), held_out)
     everything, selecting = with_halves(deltas, both, seed=0)
     np.testing.assert_array_equal(everything.n, 200)

@@ -76,7 +76,7 @@ class Model:
         *,
         component_map: ComponentMap | None = None,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         verify: bool | Literal["anew"] = True,
     ) -> Model:
         """Open a model and check by measurement what its component map claims.
@@ -86,7 +86,7 @@ class Model:
                 used as it stands: moved to `device` and put into evaluation mode, its dtype kept.
             component_map: where the parts are; by default from the family that the config names.
             device: where the model runs.
-            dtype: what stored weights are converted to.
+            dtype: what stored weights are converted to, float32 by default; a module keeps its own.
             verify: measure every identity (some ten forwards of two short rows); for an architecture, sizes and
                 versions that were measured before, the result is recalled in milliseconds ("anew" measures again).
                 Without it only sites that cannot be reached at all are refused.

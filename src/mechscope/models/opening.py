@@ -103,9 +103,9 @@ def read_device(name: str | torch.device) -> torch.device:
 
 
 def _require_dtype(module: nn.Module, dtype: torch.dtype | None) -> None:
-    """A module keeps its dtype. float32 may not have been asked for: callers pass it as their default."""
+    """A module keeps its dtype: another one is refused, not taken for a wish that was granted."""
     own = next((part.dtype for part in module.parameters() if part.dtype.is_floating_point), None)
-    if dtype not in {None, torch.float32, own}:
+    if dtype not in {None, own}:
         raise UsageError(
             f"dtype={dtype} for a {type(module).__name__} of {own}",
             expected="no dtype: a module is used as it stands",

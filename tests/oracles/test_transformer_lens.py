@@ -54,6 +54,8 @@ REFUSED = {
     "opt-norm_after": "not enough values to unpack",
     "distilbert": "Could not determine supported architecture",
     "electra": "Could not determine supported architecture",
+    "xlm_roberta": "Could not determine supported architecture",
+    "camembert": "Could not determine supported architecture",
 }
 # transformers' eager attention, in which TransformerLens runs, adds Falcon's ALiBi twice (see the recording tests).
 EAGER_DIFFERS = ("falcon-alibi",)

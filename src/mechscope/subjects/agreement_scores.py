@@ -1,15 +1,10 @@
 """How well a language model knows the agreement language: agreement, names that come again, held-out loss.
 
-Every share comes with its n and the Wilson score interval: with p = k / n and z = 1.96,
-
-    (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n)
-
-Wilson, "Probable Inference, the Law of Succession, and Statistical Inference" (1927).
+Every share comes with its n and its Wilson interval.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -23,6 +18,7 @@ from mechscope.core import Spec
 from mechscope.corpora.corpus import Corpus
 from mechscope.corpora.domains.agreement import PAD_ID, AgreementItem, AgreementTaskSpec, agreement_items
 from mechscope.corpora.domains.agreement.lexicon import HeldOut
+from mechscope.stats import share_interval
 from mechscope.subjects.language_models import causal_losses
 
 __all__ = [
@@ -34,7 +30,6 @@ __all__ = [
     "score_agreement_model",
 ]
 
-Z_95 = 1.959963984540054
 BATCH_SIZE = 256
 
 
@@ -51,12 +46,8 @@ class Share(Spec):
     def of(cls, right: Sequence[bool] | np.ndarray) -> Share:
         """From one truth value a trial; at least one."""
         n, n_right = len(right), int(np.sum(right))
-        p = n_right / n
-        middle = p + Z_95**2 / (2 * n)
-        reach = Z_95 * math.sqrt(p * (1 - p) / n + Z_95**2 / (4 * n**2))
-        scale = 1 + Z_95**2 / n
-        low, high = max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
-        return cls(n=n, n_right=n_right, share=p, low=low, high=high)
+        found = share_interval(n_right, n)
+        return cls(n=n, n_right=n_right, share=found.value, low=found.low, high=found.high)
 
 
 class AgreementScore(Spec):

@@ -176,3 +176,24 @@ def test_the_narrowest_dictionaries_have_a_digest_that_survives_saving(
     assert loaded.digest == dictionary.digest
     x = torch.randn(9, d_in, generator=torch.Generator().manual_seed(0))
     assert torch.equal(loaded.encode(x).to_dense(), dictionary.encode(x).to_dense())
+
+
+@pytest.mark.parametrize("architecture", ["relu", "topk"])
+def test_the_value_before_selection_is_the_activation_where_it_is_selected(architecture: str) -> None:
+    k = 3 if architecture == "topk" else None
+    dictionary = Dictionary.random(DictionarySpec(architecture=architecture, d_in=6, n_features=10, k=k), seed=1)
+    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        dictionary.b_dec.add_(0.3)
+        dictionary.b_enc.sub_(0.02)
+    dense = dictionary.encode(x).to_dense()
+    for feature in range(10):
+        before = dictionary.pre_activation(x, feature)
+        is_active = dense[:, feature] > 0
+        torch.testing.assert_close(before[is_active], dense[is_active, feature])
+        assert is_active.any()
+        assert (before < 0).any()
+        if architecture == "relu":
+            torch.testing.assert_close(before.clamp_min(0), dense[:, feature])
+    with pytest.raises(NotFoundError):
+        dictionary.pre_activation(x, 10)

@@ -112,3 +112,39 @@ def test_bad_contexts_are_refused(builds: ExperimentContext) -> None:
         function([Context((999,), good.inputs)], 0)
     assert function([good], 0).shape == (1,)  # a refused context leaves nothing behind
     assert function([], 0).shape == (0,)
+
+
+@pytest.mark.parametrize("subject", ["builds", "sentences"])
+def test_before_the_floor_is_the_activation_where_there_is_one(subject: str, request: pytest.FixtureRequest) -> None:
+    context: ExperimentContext = request.getfixturevalue(subject)
+    feature = int(context.inputs.store.counts().argmax())
+    function, contexts = fresh(context), context.contexts_of(np.arange(40))
+    seen_before = function(contexts[:15], feature)
+    assert function.n_forwards == 15
+    before = function.before_floor(contexts, feature)
+    assert function.n_forwards == 55  # what was run without keeping it is run again
+    active = function(contexts, feature)
+    np.testing.assert_array_equal(active[:15], seen_before)
+    assert function.n_forwards == 55
+    assert (active > 0).any()
+    assert (before >= active - 1e-5)[active > 0].all()
+    if not function.is_token_level:  # else TopK may leave out the token where it is largest
+        np.testing.assert_allclose(before[active > 0], active[active > 0], rtol=1e-4, atol=1e-6)
+    other = fresh(context)
+    np.testing.assert_allclose(other.before_floor(contexts, feature), before, rtol=1e-4, atol=1e-5)
+    assert other.n_forwards == 40
+    with pytest.raises(NotFoundError):
+        function.before_floor(contexts[:1], 10**6)
+    assert len(function(context.contexts_of(np.arange(40, 45)), feature)) == 5
+
+
+def test_before_the_floor_is_the_encoders_own_sum(builds: ExperimentContext) -> None:
+    dictionary, function = builds.inputs.dictionary, fresh(builds)
+    for row in range(0, 60, 6):
+        one = builds.contexts_of(np.array([row]))[0]
+        extra = {name: torch.tensor([value]) for name, value in one.inputs.items()}
+        batch = replace(Batch.from_rows([list(one.tokens)]), extra=extra)
+        vector = builds.model.capture(batch, builds.inputs.site)[builds.inputs.site].reshape(-1)
+        for feature in (0, 7):
+            expected = ((vector - dictionary.b_dec) @ dictionary.W_enc[:, feature] + dictionary.b_enc[feature]).item()
+            assert function.before_floor([one], feature)[0] == pytest.approx(expected, rel=1e-3, abs=1e-5)

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mechscope.core import BadDataError, UsageError, derive_seed
+from mechscope.core import BadDataError, NotFoundError, UsageError, derive_seed
 from mechscope.dictionaries import files
-from mechscope.dictionaries.architecture import Weights, architecture_of, selected_codes
+from mechscope.dictionaries.architecture import Weights, architecture_of, folded_bias, selected_codes
 from mechscope.dictionaries.codes import Codes
 from mechscope.dictionaries.products import sparse_times_dense
 from mechscope.dictionaries.specs import DictionarySpec
@@ -102,6 +102,23 @@ class Dictionary(nn.Module):
         """
         self._check_input(x)
         return selected_codes(self.architecture, x.to(self.b_dec.dtype), self.spec, self.weights)
+
+    @torch.no_grad()
+    def pre_activation(self, x: Float[Tensor, "n d_in"], feature: int) -> Float[Tensor, "n"]:
+        """What one feature would be before the architecture selects (ReLU, TopK): negative values stay. O(n d_in).
+
+        Where the feature is active, it is its activation. Raises as `encode` does, and NotFoundError for a feature
+        that is not in 0..n_features-1.
+        """
+        if not 0 <= feature < self.n_features:
+            raise NotFoundError(
+                f"feature {feature} is not in this dictionary",
+                expected=f"an id from 0 to {self.n_features - 1}",
+                todo="choose one of these",
+            )
+        self._check_input(x)
+        bias = folded_bias(self.spec, self.weights)[feature]
+        return x.to(self.b_dec.dtype) @ self.W_enc[:, feature] + bias
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> Float[Tensor, "n d_in"]:

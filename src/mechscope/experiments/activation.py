@@ -4,14 +4,16 @@
 2. The site's vectors, reduced as the subject's activations were (pooled, mean, or each marked token), are encoded.
 3. The sparse codes of all features are kept by context, so that another feature costs no further forward.
 Where a row has one activation a token, the activation of a context is the largest over its marked positions.
+Before the floor: what a feature is before ReLU or TopK selects, taken from the same forwards once it was asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from mechscope.activations.batching import make_batches
 from mechscope.activations.policy import TokenPolicy
@@ -73,6 +75,7 @@ class ActivationFunction:
         self._batch_tokens = batch_tokens
         self._input_names = tuple(corpus.names_with_role("input", "row"))
         self.n_forwards = 0
+        self._before: dict[int, np.ndarray] = {}
         self._forget()
 
     @property
@@ -93,12 +96,7 @@ class ActivationFunction:
             UsageError: a context without one of the model's inputs, or without a token that the policy marks.
             BadDataError: tokens that the model does not have, or more than it takes.
         """
-        if not 0 <= feature < self.dictionary.n_features:
-            raise NotFoundError(
-                f"feature {feature} is not in this dictionary",
-                expected=f"an id from 0 to {self.dictionary.n_features - 1}",
-                todo="choose one of these",
-            )
+        self._require(feature)
         keys = [context.key for context in contexts]
         new = {key: context for key, context in zip(keys, contexts, strict=True) if key not in self._places}
         if new:
@@ -110,7 +108,43 @@ class ActivationFunction:
         found: np.ndarray = self._column(feature)[places]
         return found
 
+    def before_floor(self, contexts: Sequence[Context], feature: int) -> np.ndarray:
+        """The feature before ReLU or TopK selects, negative values and all, float64 [n].
+
+        Equal to the activation where that is above 0 and a context has one vector; the largest over positions where
+        it has one a token. TopK leaves out values above 0 too, below the k-th largest. From the first call on the
+        forwards of new contexts keep it, so that activations cost nothing more afterwards; contexts run before are
+        run once more. Raises as a call.
+        """
+        self._require(feature)
+        self._before.setdefault(feature, np.full(len(self._places), -np.inf))
+        self(contexts, feature)
+        places = np.fromiter((self._places[context.key] for context in contexts), np.int64, count=len(contexts))
+        lacking = np.isneginf(self._before[feature][places])
+        if lacking.any():
+            again = {int(place): context for place, context, is_lacking in zip(places, contexts, lacking, strict=True)
+                     if is_lacking}  # fmt: skip
+            at = np.array(list(again), dtype=np.int64)
+            for vectors, owner in self._vectors(self._as_corpus(list(again.values()))):
+                self._keep_before(feature, vectors, at[owner])
+            self.n_forwards += len(again)
+        found: np.ndarray = self._before[feature][places]
+        return found
+
+    def _require(self, feature: int) -> None:
+        if not 0 <= feature < self.dictionary.n_features:
+            raise NotFoundError(
+                f"feature {feature} is not in this dictionary",
+                expected=f"an id from 0 to {self.dictionary.n_features - 1}",
+                todo="choose one of these",
+            )
+
+    def _keep_before(self, feature: int, vectors: Tensor, places: np.ndarray) -> None:
+        values = self.dictionary.pre_activation(vectors, feature).cpu().numpy().astype(np.float64)
+        np.maximum.at(self._before[feature], places, values)
+
     def _forget(self) -> None:
+        self._before = {feature: np.zeros(0) for feature in self._before}
         self._places: dict[ContextKey, int] = {}
         self._runs: list[_Codes] = []
         self._columns: dict[int, tuple[int, np.ndarray]] = {}
@@ -128,6 +162,22 @@ class ActivationFunction:
         self.n_forwards += len(contexts)
 
     def _run(self, corpus: Corpus, first: int) -> _Codes:
+        for feature, kept in self._before.items():
+            self._before[feature] = np.concatenate([kept[:first], np.full(corpus.n_rows, -np.inf)])
+        features, places, values = [], [], []
+        for vectors, owner in self._vectors(corpus):
+            codes = self.dictionary.encode(vectors)
+            features.append(codes.features.cpu().numpy())
+            places.append(first + owner[codes.rows().cpu().numpy()])
+            values.append(codes.values.cpu().numpy())
+            for feature in self._before:
+                self._keep_before(feature, vectors, first + owner)
+        joined = np.concatenate(features)
+        order = np.argsort(joined, kind="stable")
+        return _Codes(joined[order], np.concatenate(places)[order], np.concatenate(values)[order])
+
+    def _vectors(self, corpus: Corpus) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """The site's vectors of the marked samples, a batch at a time, with the row that each belongs to."""
         selection = Selection.of(corpus, self.reading.policy, self.reading.special_ids)
         if selection.n_rows_without:
             raise UsageError(
@@ -136,17 +186,10 @@ class ActivationFunction:
                 todo="leave them out, or look at a longer context",
             )
         owner = np.repeat(np.arange(corpus.n_rows), np.diff(selection.first_sample))
-        features, places, values = [], [], []
         batches = make_batches(corpus, np.arange(corpus.n_rows), self.model, self._batch_tokens, with_targets=False)
         for rows, batch in batches:
             vectors, samples = selection.gather(self.model.capture(batch, [self.site])[self.site], rows)
-            codes = self.dictionary.encode(vectors.to(self.dictionary.b_dec.device))
-            features.append(codes.features.cpu().numpy())
-            places.append(first + owner[samples][codes.rows().cpu().numpy()])
-            values.append(codes.values.cpu().numpy())
-        joined = np.concatenate(features)
-        order = np.argsort(joined, kind="stable")
-        return _Codes(joined[order], np.concatenate(places)[order], np.concatenate(values)[order])
+            yield vectors.to(self.dictionary.b_dec.device), owner[samples]
 
     def _as_corpus(self, contexts: list[Context]) -> Corpus:
         columns = {name: Column(level="row", role="input") for name in self._input_names}

@@ -22,6 +22,15 @@ def test_subjects_come_back_and_comments_stay(tmp_path: Path) -> None:
     assert "# my own remark" in path.read_text()
 
 
+def test_a_domain_declared_by_hand_stays_when_a_subject_is_made_again(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path)
+    workspace.set_subject("ultra", ENTRY.updated(domain="numbers.yaml"))
+    workspace.set_subject("ultra", ENTRY.updated(store="stores/def"))
+    assert workspace.subject("ultra").domain == "numbers.yaml"
+    workspace.set_subject("ultra", ENTRY.updated(domain="moods.yaml"))
+    assert workspace.subject("ultra") == ENTRY.updated(domain="moods.yaml")
+
+
 def test_a_workspace_is_found_from_below(tmp_path: Path) -> None:
     Workspace.create(tmp_path)
     (tmp_path / "a" / "b").mkdir(parents=True)

@@ -142,7 +142,7 @@ def _record(
         activations={made.cache.site: {"key_digest": made.cache.key_digest, "n_samples": made.cache.n_samples}},
         outputs={
             "dictionary": made.trained.dictionary.digest,
-            **{f"{SUBJECT}{name}": str(value) for name, value in made.entry.to_json().items()},
+            **{f"{SUBJECT}{name}": str(value) for name, value in made.entry.to_json().items() if value is not None},
         },
         seeds=_seeds(made),
         controls=_controls(made, has_matches=bool(rows)),

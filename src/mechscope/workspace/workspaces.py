@@ -113,8 +113,14 @@ class Workspace:
         )
 
     def set_subject(self, name: str, entry: SubjectEntry) -> None:
-        """Add or replace a subject; comments and other subjects in the file stay as they are."""
-        if self.subjects().get(name) == entry:
+        """Add or replace a subject; comments and other subjects in the file stay as they are.
+
+        A domain that was declared for the subject stays too, unless the entry has another: it is written by hand.
+        """
+        known = self.subjects().get(name)
+        if known is not None and entry.domain is None:
+            entry = entry.updated(domain=known.domain)
+        if known == entry:
             return
         with self._lock():
             document = self._read()

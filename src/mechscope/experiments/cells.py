@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mechscope.stats import bootstrap_mean_cells, sign_flip_cells
+from mechscope.stats.samples import ClusterSums
 
 __all__ = ["CELL_COLUMNS", "FEW", "MODERATE", "PairedCells", "flag_of", "paired_cells"]
 
@@ -82,12 +83,12 @@ def paired_cells(
         seed: of resamples and sign flips, which are the same for all cells.
         n_permutations: sign flips; all of them where there are fewer.
     """
-    is_present = ~np.isnan(deltas)
-    n = is_present.sum(axis=0)
-    n_clusters = np.array([len(np.unique(clusters[column])) for column in is_present.T], dtype=np.int64)
-    means, spread = _cluster_means(deltas, clusters)
+    _, index = np.unique(clusters, return_inverse=True)
+    sums = ClusterSums.of(deltas, index.reshape(len(deltas)))
+    n, n_clusters = sums.n, sums.n_clusters
+    means, spread = _cluster_means(sums)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(n > 0, np.nansum(deltas, axis=0) / n, np.nan)
+        mean = np.where(n > 0, sums.sums.sum(axis=0) / n, np.nan)
         effect = np.where(spread > 0, means / spread, np.where(mean == 0, 0.0, np.nan))
     shape = np.full(deltas.shape[1], np.nan)
     low, high, p, p_corrected, error = (shape.copy() for _ in range(5))
@@ -99,7 +100,7 @@ def paired_cells(
         tests = sign_flip_cells(table[kept], seed=seed, clusters=clusters[kept], n_permutations=n_permutations)
         low[is_tested], high[is_tested] = intervals.low, intervals.high
         p[is_tested], p_corrected[is_tested] = tests.p, tests.p_adjusted
-        error[is_tested] = _cluster_errors(table[kept], clusters[kept])
+        error[is_tested] = _cluster_errors(sums)[is_tested]
     flags = tuple(flag_of(int(count)) for count in n_clusters)
     return PairedCells(
         n,
@@ -116,33 +117,22 @@ def paired_cells(
     )
 
 
-def _cluster_sums(table: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums and counts of each cluster and cell, [G, cells]."""
-    _, index = np.unique(clusters, return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    starts = np.searchsorted(index[order], np.arange(int(index.max()) + 1))
-    is_present = ~np.isnan(table)
-    sums = np.add.reduceat(np.where(is_present, table, 0.0)[order], starts, axis=0)
-    return sums, np.add.reduceat(is_present.astype(np.float64)[order], starts, axis=0)
-
-
-def _cluster_means(table: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cluster_means(sums: ClusterSums) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over the clusters' means, each [cells]."""
-    sums, counts = _cluster_sums(table, clusters)
+    counts, n = sums.weights, sums.n_clusters
     with np.errstate(invalid="ignore", divide="ignore"):
-        each = np.where(counts > 0, sums / counts, np.nan)
-        n = (counts > 0).sum(axis=0)
+        each = np.where(counts > 0, sums.sums / counts, np.nan)
         mean = np.nansum(each, axis=0) / n
         spread = np.sqrt(np.nansum((each - mean) ** 2, axis=0) / (n - 1))
     return mean, spread
 
 
-def _cluster_errors(table: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+def _cluster_errors(sums: ClusterSums) -> np.ndarray:
     """Standard errors of the means, robust to dependence within clusters, [cells]."""
-    sums, counts = _cluster_sums(table, clusters)
-    total, n = counts.sum(axis=0), (counts > 0).sum(axis=0)
+    counts, n = sums.weights, sums.n_clusters
+    total = counts.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = sums.sum(axis=0) / total
-        influence = (sums - mean * counts) / total
+        mean = sums.sums.sum(axis=0) / total
+        influence = (sums.sums - mean * counts) / total
         errors: np.ndarray = np.sqrt(np.square(influence).sum(axis=0) * n / (n - 1))
     return errors

@@ -20,7 +20,8 @@ from mechscope.stats.samples import ClusterSums
 __all__ = ["draw_counts", "resampled_ends"]
 
 TOLERANCE = 1e-9
-BLOCK_NUMBERS = 4_000_000  # numbers in one block of draws, and in one block of resampled means: 32 MB each
+BLOCK_NUMBERS = 250_000  # numbers in one block of draws (2 MB: it stays in the cache)
+BLOCK_MEANS = 4_000_000  # numbers in one block of resampled means: 32 MB
 
 
 def draw_counts(n_clusters: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -45,7 +46,7 @@ def resampled_ends(
     """
     low, high = np.empty(len(cells)), np.empty(len(cells))
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    n_block = max(1, BLOCK_NUMBERS // n_resamples)
+    n_block = max(1, BLOCK_MEANS // n_resamples)
     for start in range(0, len(cells), n_block):
         here = slice(start, start + n_block)
         part = [(term.sums[:, cells[here]], term.weights[:, cells[here]]) for term in terms]
@@ -56,7 +57,9 @@ def resampled_ends(
             ends = [np.nanquantile(drawn[:, i], share) for i, share in enumerate(shares)]
             low[here], high[here] = np.array(ends).T
         else:
-            low[here], high[here] = np.nanquantile(drawn, tails, axis=0)
+            # a resample without any value of a cell is rare, and nanquantile goes cell by cell
+            quantile = np.nanquantile if np.isnan(drawn).any() else np.quantile
+            low[here], high[here] = quantile(drawn, tails, axis=0)
     return low, high
 
 

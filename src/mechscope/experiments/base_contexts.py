@@ -15,6 +15,7 @@ import numpy as np
 from mechscope.core import UsageError, UserError, numpy_generator
 from mechscope.corpora.domain import Context
 from mechscope.experiments.changes import Held
+from mechscope.experiments.constraints import ILLEGAL_ROW, Constraints
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.slicing import Slice, slice_rows
@@ -85,7 +86,8 @@ def draw_bases(
         findings.rows[f"after holding {column} {name}"] = len(found)
     wanted = spec.dataset_slice.sample_size or n_bases
     seed = spec.dataset_slice.seed if spec.dataset_slice.seed is not None else spec.seed
-    drawn, contexts, region = _draw(found, context, findings, held, wanted, seed)
+    constraints = Constraints(spec.constraints, context, findings)
+    drawn, contexts, region = _draw(found, context, constraints, held, wanted, seed)
     if len(drawn) < FEWEST_BASES:
         reasons = sorted(findings.dropped.items(), key=lambda item: -item[1])
         raise UsageError(
@@ -113,13 +115,13 @@ def draw_bases(
 
 
 def _draw(
-    found: Slice, context: ExperimentContext, findings: Findings, held: Held, wanted: int, seed: int
+    found: Slice, context: ExperimentContext, constraints: Constraints, held: Held, wanted: int, seed: int
 ) -> tuple[np.ndarray, list[Context], np.ndarray]:
     """Index into the slice, context and region of each base context; regions take turns until there are enough."""
     generator = numpy_generator(seed, "base contexts")
     regions = _regions(found.values)
     waiting = [
-        _legal_ones(found.rows, generator.permutation(np.flatnonzero(regions == region)), context, findings, held)
+        _legal_ones(found.rows, generator.permutation(np.flatnonzero(regions == region)), context, constraints, held)
         for region in range(len(REGION_NAMES))
     ]
     drawn: list[tuple[int, Context]] = []
@@ -135,19 +137,20 @@ def _draw(
 
 
 def _legal_ones(
-    rows: np.ndarray, order: np.ndarray, context: ExperimentContext, findings: Findings, held: Held
+    rows: np.ndarray, order: np.ndarray, context: ExperimentContext, constraints: Constraints, held: Held
 ) -> Iterator[tuple[int, Context]]:
     for at in order.tolist():
         base = context.contexts_of(rows[at : at + 1])[0]
         try:
-            if faults := context.domain.faults(base):
-                findings.drop(f"row that is illegal itself: {faults[0]}")
+            if broken := constraints.broken_rule(base):
+                constraints.refused(broken, what=ILLEGAL_ROW)
                 continue
             made = held.change.apply(context.domain, base)
         except UserError as refusal:
-            findings.drop(f"base context that cannot hold {held.words}: {reason_of(refusal)}")
+            constraints.refused(reason_of(refusal), what=f"base context that cannot hold {held.words}")
             continue
-        yield at, made
+        if constraints.allows(base, made):
+            yield at, made
 
 
 def reason_of(refusal: UserError) -> str:

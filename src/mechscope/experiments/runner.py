@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from mechscope.core import NotFoundError, Spec, UsageError, UserError
-from mechscope.experiments.constraints import require_constraints
+from mechscope.experiments.constraints import is_at_floor, require_constraints
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings, plain
 from mechscope.experiments.kind import ExperimentKind, find_kind
@@ -155,7 +155,7 @@ def _result(
         aggregates=findings.aggregates(),
         tables=findings.tables,
         diagnostics=findings.diagnostics(n_forwards=context.n_forwards - n_before),
-        claims=() if error else tuple(findings.claims),
+        claims=() if error or is_at_floor(findings) else tuple(findings.claims),
         findings=tuple(findings.findings),
         alternatives=kind.alternatives if evidence == OBSERVED else (),
         success=error is None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mechscope.core import UsageError, numpy_generator
+from mechscope.experiments.constraints import Constraints
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.specs import DatasetSlice, ExperimentSpec
@@ -66,6 +67,11 @@ def slice_rows(
         found = _narrowed(found, found.values >= wanted.activation_threshold, "activation_threshold", spec, findings)
     if (wanted.percentile_min, wanted.percentile_max) != (0, 100) or not wanted.zeros:
         found = _narrowed(found, _in_percentiles(found, wanted), "percentiles", spec, findings)
+    if should_sample and spec.constraints:
+        # a kind may take its slice several times; what was left out is logged once
+        log = Findings() if "after constraints" in findings.rows else findings
+        lawful = Constraints(spec.constraints, context, log).keeps(found.rows)
+        found = _narrowed(found, lawful, "constraints", spec, findings)
     if should_sample and wanted.sample_size is not None and wanted.sample_size < len(found):
         generator = numpy_generator(spec.seed if wanted.seed is None else wanted.seed, "dataset slice")
         keep = np.zeros(len(found), bool)

@@ -8,7 +8,7 @@ from scipy.stats import ttest_1samp
 
 from mechscope.experiments.base_contexts import Bases
 from mechscope.experiments.cells import CELL_COLUMNS, flag_of, paired_cells
-from mechscope.experiments.selecting import confirm, lowest_moving, steepest, with_halves
+from mechscope.experiments.selecting import confirm, confirm_cells, moving_cells, with_halves
 
 
 def bases(clusters: np.ndarray, is_held_out: np.ndarray) -> Bases:
@@ -74,9 +74,8 @@ def test_selection_looks_at_one_half_and_confirmation_at_the_other() -> None:
     everything, selecting = with_halves(deltas, both, seed=0)
     np.testing.assert_array_equal(everything.n, 200)
     np.testing.assert_array_equal(selecting.n, 100)
-    assert lowest_moving(selecting, min_effect=0.1) == 1
-    assert steepest(selecting, min_effect=0.1) == 2
-    assert lowest_moving(selecting, min_effect=2.0) is None
+    assert moving_cells(selecting, min_effect=0.1) == [1, 2]
+    assert moving_cells(selecting, min_effect=2.0) == []
     found = confirm(deltas[:, 1], both, sign=1.0, min_effect=0.1, seed=0)
     assert found.holds
     assert found.mean == pytest.approx(deltas[held_out, 1].mean())
@@ -84,3 +83,29 @@ def test_selection_looks_at_one_half_and_confirmation_at_the_other() -> None:
     only_selected = np.where(held_out, 0.0, deltas[:, 1])
     assert not confirm(only_selected, both, sign=1.0, min_effect=0.1, seed=0).holds
     assert not confirm(deltas[:, 1], bases(np.arange(200), np.arange(200) < 4), sign=1.0, min_effect=0.1, seed=0).holds
+
+
+def test_a_chance_find_of_one_half_does_not_hide_what_the_other_half_confirms() -> None:
+    generator = np.random.default_rng(4)
+    held_out: np.ndarray = np.arange(120) % 2 == 1
+    deltas = generator.normal(0, 0.3, (120, 3)) + np.array([0.0, -0.6, -0.9])
+    deltas[~held_out, 0] -= 0.5  # moves in the half that selects, by chance
+    both = bases(np.arange(120), held_out)
+    moving = moving_cells(with_halves(deltas, both, seed=0)[1], min_effect=0.1)
+    assert moving == [0, 1, 2]
+    found = confirm_cells(deltas, both, signs=-np.ones(3), min_effect=0.1, seed=0)
+    assert [one.holds for one in found] == [False, True, True]
+    for column, one in enumerate(found):
+        alone = confirm(deltas[:, column], both, sign=-1.0, min_effect=0.1, seed=0)
+        assert (one.mean, one.n) == pytest.approx((alone.mean, alone.n))
+        assert one.p >= alone.p * 0.9  # corrected over three, two draws of flips
+    assert not any(one.holds for one in confirm_cells(deltas, both, signs=np.ones(3), min_effect=0.1, seed=0))
+
+
+def test_confirmation_is_corrected_over_what_it_may_pick_from() -> None:
+    held_out, hits = np.arange(60) % 2 == 1, 0
+    for seed in range(150):
+        deltas = np.random.default_rng(seed).normal(size=(60, 8))
+        found = confirm_cells(deltas, bases(np.arange(60), held_out), signs=np.ones(8), min_effect=0.0, seed=seed)
+        hits += any(one.holds for one in found)
+    assert hits <= 17  # 7.5 expected; 99.9 % of such counts are below 18

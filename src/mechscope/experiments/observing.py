@@ -69,14 +69,15 @@ class ObservedLevels:
         return found
 
     def confirmed_threshold(self, min_effect: float) -> int | None:
-        """Index of the lowest level that one half selects and the other confirms in direction; None without one."""
+        """Index of the lowest level that one half selects and the other confirms in direction; None without one.
+
+        The other half's p is corrected over the levels, since a higher level may be taken where a lower one fails.
+        """
         first, second = self.halves
         moving = (first.p_corrected < ALPHA) & (np.abs(first.adjusted) >= min_effect) & (first.n >= FEW)
-        if not moving.any():
-            return None
-        at = int(np.argmax(moving))
-        is_same = np.sign(first.adjusted[at]) == np.sign(second.adjusted[at])
-        return at if is_same and second.p[at] < ALPHA and second.n[at] >= FEW else None
+        is_same = np.sign(first.adjusted) == np.sign(second.adjusted)
+        holds = moving & is_same & (second.p_corrected < ALPHA) & (second.n >= FEW)
+        return int(np.argmax(holds)) if holds.any() else None
 
     def _row(self, index: int) -> dict[str, Any]:
         contrasts = self.contrasts

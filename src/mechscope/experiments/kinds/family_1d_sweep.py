@@ -27,7 +27,7 @@ from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.observing import ObservedLevels, disagreement, observe_levels, rows_holding_constant
 from mechscope.experiments.responses import Responses, measure
 from mechscope.experiments.results import ExperimentResult
-from mechscope.experiments.selecting import ALPHA, confirm, lowest_moving, steepest, with_halves
+from mechscope.experiments.selecting import ALPHA, Confirmation, confirm_cells, moving_cells, with_halves
 from mechscope.experiments.slicing import Slice, slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
@@ -277,56 +277,60 @@ class _Sweep:
             threshold_rung=None,
             direction="none",
         )
-        chosen = {
-            "threshold": lowest_moving(selecting, min_effect=self.min_effect),
-            "largest": steepest(selecting, min_effect=self.min_effect),
-        }
-        rows, held = [], {}
-        for what, at in chosen.items():
-            if at is None:
-                continue
-            sign = float(np.sign(selecting.mean[at]))
-            found = confirm(
-                deltas[:, at], bases, sign=sign, min_effect=self.min_effect, seed=self.seed(f"confirm {what}")
-            )
-            held[what] = found.holds
-            rows.append(
-                {
-                    "selected": what,
-                    "rung": self.rungs[at],
-                    "selecting_delta": selecting.mean[at],
-                    "selecting_p_corrected": selecting.p_corrected[at],
-                    "held_out_delta": found.mean,
-                    "held_out_n": found.n,
-                    "held_out_p": found.p,
-                    "holds": found.holds,
-                }
-            )
+        moving = moving_cells(selecting, min_effect=self.min_effect)
+        told = confirm_cells(
+            deltas[:, moving],
+            bases,
+            signs=np.sign(selecting.mean[moving]),
+            min_effect=self.min_effect,
+            seed=self.seed("confirm"),
+        )
+        held = [at for at, one in zip(moving, told, strict=True) if one.holds]
+        top = max(held, key=lambda at: abs(float(selecting.mean[at])), default=None)
+        self._write_held_out(moving, told, selecting, {held[0]: "threshold", top: "largest"} if held else {})
+        if top is None:
+            return
+        direction = "rises" if selecting.mean[top] > 0 else "falls"
+        findings.add(direction=direction, threshold_rung=self.rungs[held[0]])
+        if not is_withheld:
+            self._claim(direction, self.rungs[top], means[top], self.rungs[held[0]])
+
+    def _write_held_out(
+        self, moving: list[int], told: list[Confirmation], selecting: PairedCells, picked: Mapping[int | None, str]
+    ) -> None:
+        rows = [
+            {
+                "selected": picked.get(at, "moving"),
+                "rung": self.rungs[at],
+                "selecting_delta": selecting.mean[at],
+                "selecting_p_corrected": selecting.p_corrected[at],
+                "held_out_delta": found.mean,
+                "held_out_n": found.n,
+                "held_out_p": found.p,
+                "holds": found.holds,
+            }
+            for at, found in zip(moving, told, strict=True)
+        ]
         columns = ("selected", "rung", "selecting_delta", "selecting_p_corrected", "held_out_delta", "held_out_n",
                    "held_out_p", "holds")  # fmt: skip
-        findings.table(
-            "held_out", columns, rows, caption="Chosen on one half of the base contexts, tested on the other."
+        self.findings.table(
+            "held_out",
+            columns,
+            rows,
+            caption="Rungs that move in one half of the base contexts, tested on the other; p corrected over them.",
         )
-        findings.note(
+        self.findings.note(
             f"threshold_rung: the lowest rung whose corrected p is below {ALPHA} and whose mean change is at least "
-            f"{self.min_effect:.3g} ({100 * self.variables.min_effect:g} % of the effective maximum), chosen on one "
-            "half of the base contexts and kept only if the other half confirms it"
+            f"{self.min_effect:.3g} ({100 * self.variables.min_effect:g} % of the effective maximum) in one half of "
+            "the base contexts, and which the other half confirms"
         )
-        at, top = chosen["threshold"], chosen["largest"]
-        if at is not None and held["threshold"]:
-            findings.add(threshold_rung=self.rungs[at])
-        if top is not None and held["largest"]:
-            direction = "rises" if selecting.mean[top] > 0 else "falls"
-            findings.add(direction=direction)
-            if not is_withheld:
-                self._claim(direction, self.rungs[top], means[top], at if held.get("threshold") else None)
 
-    def _claim(self, direction: str, rung: int, delta: float, threshold: int | None) -> None:
+    def _claim(self, direction: str, rung: int, delta: float, threshold: int) -> None:
         where = f" on contexts with {self.held.words}" if self.held.words else ""
-        since = "" if threshold is None else f", from rung {self.rungs[threshold]} on"
         self.findings.claim(
             f"setting {self.family.name} to {rung} {'raises' if direction == 'rises' else 'lowers'} feature "
-            f"{self.spec.feature_id} by {abs(delta):.3g} against rung {self.reference}{where}{since}"
+            f"{self.spec.feature_id} by {abs(delta):.3g} against rung {self.reference}{where}, from rung "
+            f"{threshold} on"
         )
 
     def observe(self) -> None:

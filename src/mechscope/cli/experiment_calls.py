@@ -13,7 +13,7 @@ import typer
 from mechscope.cli.output import print_envelope, print_result, print_table
 from mechscope.core import UsageError
 
-__all__ = ["ExperimentCall", "read_list", "read_numbers", "read_settings", "run_call"]
+__all__ = ["ExperimentCall", "read_list", "read_numbers", "read_pairs", "read_settings", "run_call"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,19 @@ def read_numbers(text: str | None) -> list[int] | None:
     if wrong:
         raise UsageError(f"{wrong[0]!r} among {text!r}", expected="whole numbers joined by commas", todo="correct it")
     return [int(part) for part in parts]
+
+
+def read_pairs(text: str | None) -> list[list[int]] | None:
+    """Pairs such as "3:15,6:21"; None stays None. Raises UsageError."""
+    parts = read_list(text)
+    if parts is None:
+        return None
+    halves = [part.split(":") for part in parts]
+    if wrong := [part for part, ends in zip(parts, halves, strict=True) if [e.isdecimal() for e in ends] != [True] * 2]:
+        raise UsageError(
+            f"{wrong[0]!r} among {text!r}", expected="pairs of whole numbers", todo="write them as 3:15,6:21"
+        )
+    return [[int(end) for end in ends] for ends in halves]
 
 
 def read_settings(pairs: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mechscope.cli.experiment_calls import ExperimentCall, read_list, read_numbers, run_call
+from mechscope.cli.experiment_calls import ExperimentCall, read_list, read_numbers, read_pairs, run_call
 from mechscope.cli.options import AsJson, SubjectName, WorkspaceFolder
 
 __all__ = [
@@ -127,6 +127,18 @@ COMMANDS = (
         (
             Flag("high_percentile", "Of the active rows, from which on a row is high: 90 and 0.9 are the same.", float),
             Flag("top_k", "How many are listed.", int),
+            *STABLE,
+        ),
+    ),
+    Command(
+        "interference",
+        "within_family_interference",
+        "Whether the rungs of one family add up, saturate, or take back what lower ones gave.",
+        (
+            Flag("family", "Name or short name of the family.", is_required=True),
+            Flag("rungs", "Rungs, such as 3,12,29; by default all.", reads=read_numbers),
+            Flag("pairs", "Pairs of rungs, such as 3:15,6:21; by default every pair.", reads=read_pairs),
+            Flag("probe_lower", "Also run contexts off the distribution, labelled as such.", bool),
             *STABLE,
         ),
     ),

@@ -18,7 +18,7 @@ import numpy as np
 
 from mechscope.core import numpy_generator
 
-__all__ = ["LevelContrasts", "contrast_levels"]
+__all__ = ["LevelContrasts", "contrast_levels", "joint_p"]
 
 N_DRAWS = 9999
 Z_95 = 1.959964
@@ -33,6 +33,7 @@ class LevelContrasts:
         crude, stratified, adjusted: differences, each with `_low` and `_high` of its 95 % interval.
         n_matched: rows of the level in strata that have the reference too.
         p, p_corrected: of `adjusted`, alone and over the levels. effect: Cohen's d of the crude difference.
+        covariance: of `adjusted`, [levels, levels], for contrasts between levels; 0 where a level has no coefficient.
     """
 
     n: np.ndarray
@@ -50,6 +51,7 @@ class LevelContrasts:
     p: np.ndarray
     p_corrected: np.ndarray
     effect: np.ndarray
+    covariance: np.ndarray
 
 
 def contrast_levels(
@@ -83,7 +85,7 @@ def contrast_levels(
     crude = np.stack([_crude(y, level == one, is_reference) for one in levels])
     stratified = np.stack([_stratified(y, level == one, is_reference, strata) for one in levels])
     adjusted = _regressed(y, level, levels, strata, covariates[keep], clusters[keep], seed)
-    coefficient, low, high, p, p_corrected = adjusted
+    coefficient, low, high, p, p_corrected, covariance = adjusted
     return LevelContrasts(
         n=crude[:, 0].astype(np.int64),
         n_reference=int(is_reference.sum()),
@@ -100,6 +102,7 @@ def contrast_levels(
         p=p,
         p_corrected=p_corrected,
         effect=crude[:, 4],
+        covariance=covariance,
     )
 
 
@@ -152,7 +155,7 @@ def _regressed(
     clusters: np.ndarray,
     seed: int,
 ) -> tuple[np.ndarray, ...]:
-    """Coefficient, low, high, p and corrected p of each level."""
+    """Coefficient, low, high, p and corrected p of each level; and the covariance of the coefficients."""
     dummies = (level[:, None] == np.array(levels)).astype(np.float64)
     design = _within(np.concatenate([dummies, covariates], axis=1), strata)
     outcome = _within(y[:, None], strata)[:, 0]
@@ -170,8 +173,9 @@ def _regressed(
     is_known = (np.square(design[:, :k]).sum(axis=0) > 1e-9) & (error > 0)
     shown = np.where(is_known, beta[:k], np.nan)
     spread = np.where(is_known, error, np.nan)
-    p, p_corrected = _joint_p(shown / spread, covariance, is_known, seed)
-    return shown, shown - Z_95 * spread, shown + Z_95 * spread, p, p_corrected
+    p, p_corrected = joint_p(shown / spread, covariance, is_known, seed)
+    known = covariance * np.outer(is_known, is_known)
+    return shown, shown - Z_95 * spread, shown + Z_95 * spread, p, p_corrected, known
 
 
 def _within(columns: np.ndarray, strata: np.ndarray) -> np.ndarray:
@@ -181,7 +185,8 @@ def _within(columns: np.ndarray, strata: np.ndarray) -> np.ndarray:
     return np.asarray(columns - means[strata])
 
 
-def _joint_p(z: np.ndarray, covariance: np.ndarray, is_known: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def joint_p(z: np.ndarray, covariance: np.ndarray, is_known: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two-sided p of estimates over their errors, alone and over all (max |z| of their estimated joint normal)."""
     p, corrected = np.full(len(z), np.nan), np.full(len(z), np.nan)
     if is_known.any():
         scale = np.sqrt(np.diag(covariance))[is_known]

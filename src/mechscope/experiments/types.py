@@ -27,6 +27,7 @@ class ExperimentType(StrEnum):
     BINARY_PRESENCE = "binary_presence"
     CORE_COVERAGE = "core_coverage"
     TOKEN_INFLUENCE = "token_influence"
+    WITHIN_FAMILY_INTERFERENCE = "within_family_interference"
 
 
 def type_name(text: str) -> str:

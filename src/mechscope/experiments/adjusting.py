@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mechscope.core import numpy_generator
+from mechscope.experiments.moments import Columns, Moments
 
 __all__ = ["LevelContrasts", "contrast_levels", "joint_p"]
 
@@ -79,16 +80,17 @@ def contrast_levels(
 
     Cost: a few passes over n (m + levels) numbers, and one product of that size squared.
     """
-    keep = np.isin(level, (reference, *levels))
-    y, level, strata = y[keep], level[keep], strata[keep]
-    is_reference = level == reference
-    crude = np.stack([_crude(y, level == one, is_reference) for one in levels])
-    stratified = np.stack([_stratified(y, level == one, is_reference, strata) for one in levels])
-    adjusted = _regressed(y, level, levels, strata, covariates[keep], clusters[keep], seed)
+    place = _places(level, (*levels, reference))
+    keep = place >= 0
+    if not keep.all():
+        y, place, strata, covariates, clusters = y[keep], place[keep], strata[keep], covariates[keep], clusters[keep]
+    table = _Cells.of(y, place, strata, len(levels) + 1)
+    crude, stratified = table.crude(), table.stratified()
+    adjusted = _regressed(y, np.where(place < len(levels), place, -1), len(levels), strata, covariates, clusters, seed)
     coefficient, low, high, p, p_corrected, covariance = adjusted
     return LevelContrasts(
         n=crude[:, 0].astype(np.int64),
-        n_reference=int(is_reference.sum()),
+        n_reference=int(table.counts[:, -1].sum()),
         crude=crude[:, 1],
         crude_low=crude[:, 2],
         crude_high=crude[:, 3],
@@ -106,83 +108,93 @@ def contrast_levels(
     )
 
 
-def _crude(y: np.ndarray, here: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """n, difference, low, high, Cohen's d."""
-    first, second = y[here], y[reference]
-    if len(first) < 2 or len(second) < 2:
-        return np.array([len(first), np.nan, np.nan, np.nan, np.nan])
-    difference = first.mean() - second.mean()
-    error = np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
-    within = ((len(first) - 1) * first.var(ddof=1) + (len(second) - 1) * second.var(ddof=1)) / (
-        len(first) + len(second) - 2
-    )
-    effect = difference / np.sqrt(within) if within > 0 else np.nan
-    return np.array([len(first), difference, difference - Z_95 * error, difference + Z_95 * error, effect])
+def _places(level: np.ndarray, levels: tuple[int, ...]) -> np.ndarray:
+    """Index of each row's level in `levels`, -1 for others."""
+    known = np.array(levels)
+    lowest, highest = min(int(known.min()), int(level.min())), max(int(known.max()), int(level.max()))
+    table = np.full(highest - lowest + 1, -1)
+    table[known - lowest] = np.arange(len(known))
+    found: np.ndarray = table[level - lowest]
+    return found
 
 
-def _stratified(y: np.ndarray, here: np.ndarray, reference: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Difference, low, high, matched rows of the level."""
-    size = int(strata.max()) + 1
-    counts, means, variances = zip(
-        *(_by_stratum(y[part], strata[part], size) for part in (here, reference)), strict=True
-    )
-    both = (counts[0] > 0) & (counts[1] > 1)
-    n_matched = counts[0][both].sum()
-    if not n_matched:
-        return np.array([np.nan, np.nan, np.nan, 0])
-    weight = counts[0][both] / n_matched
-    difference = float(weight @ (means[0] - means[1])[both])
-    # a level alone in its stratum lends its variance from the rows of the level as a whole
-    own = np.where(counts[0] > 1, variances[0], y[here].var())
-    error = np.sqrt(np.square(weight) @ (own[both] / counts[0][both] + variances[1][both] / counts[1][both]))
-    return np.array([difference, difference - Z_95 * error, difference + Z_95 * error, n_matched])
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Rows, means and squared deviations from them of each stratum and level [strata, levels]; the reference last."""
 
+    counts: np.ndarray
+    means: np.ndarray
+    squares: np.ndarray
 
-def _by_stratum(y: np.ndarray, strata: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count, mean and variance (n - 1) of each stratum; 0 where there are too few."""
-    counts = np.bincount(strata, minlength=size)
-    means = np.bincount(strata, weights=y, minlength=size) / np.maximum(counts, 1)
-    squares = np.bincount(strata, weights=(y - means[strata]) ** 2, minlength=size)
-    return counts, means, squares / np.maximum(counts - 1, 1)
+    @classmethod
+    def of(cls, y: np.ndarray, place: np.ndarray, strata: np.ndarray, k: int) -> _Cells:
+        cell, shape = strata * k + place, (int(strata.max()) + 1, k)
+        n = shape[0] * k
+        counts = np.bincount(cell, minlength=n)
+        means = np.bincount(cell, weights=y, minlength=n) / np.maximum(counts, 1)
+        squares = np.bincount(cell, weights=np.square(y - means[cell]), minlength=n)
+        return cls(counts.reshape(shape), means.reshape(shape), squares.reshape(shape))
+
+    def of_levels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """n, mean and squared deviations of each level over all strata."""
+        n = self.counts.sum(axis=0)
+        mean = (self.counts * self.means).sum(axis=0) / np.maximum(n, 1)
+        between = (self.counts * np.square(self.means - mean)).sum(axis=0)
+        return n, mean, self.squares.sum(axis=0) + between
+
+    def crude(self) -> np.ndarray:
+        """n, difference, low, high and Cohen's d of each level, [levels, 5]."""
+        n, mean, squares = self.of_levels()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            variance = squares / (n - 1) / n
+            difference = np.where((n > 1) & (n[-1] > 1), mean - mean[-1], np.nan)
+            step = Z_95 * np.sqrt(variance + variance[-1])
+            within = (squares + squares[-1]) / (n + n[-1] - 2)
+            effect = np.where(within > 0, difference / np.sqrt(np.where(within > 0, within, 1)), np.nan)
+        return np.stack([n, difference, difference - step, difference + step, effect], axis=1)[:-1]
+
+    def stratified(self) -> np.ndarray:
+        """Difference, low, high and matched rows of each level, [levels, 4]."""
+        n, _, squares = self.of_levels()
+        found = []
+        for at in range(self.counts.shape[1] - 1):
+            both = (self.counts[:, at] > 0) & (self.counts[:, -1] > 1)
+            here, reference = self.counts[both, at], self.counts[both, -1]
+            n_matched = here.sum()
+            if not n_matched:
+                found.append([np.nan, np.nan, np.nan, 0])
+                continue
+            weight = here / n_matched
+            difference = weight @ (self.means[both, at] - self.means[both, -1])
+            # a level alone in its stratum lends its variance from the rows of the level as a whole
+            own = np.where(here > 1, self.squares[both, at] / np.maximum(here - 1, 1), squares[at] / n[at])
+            error = np.sqrt(np.square(weight) @ (own / here + self.squares[both, -1] / (reference - 1) / reference))
+            found.append([difference, difference - Z_95 * error, difference + Z_95 * error, n_matched])
+        return np.array(found)
 
 
 def _regressed(
     y: np.ndarray,
-    level: np.ndarray,
-    levels: tuple[int, ...],
+    place: np.ndarray,
+    k: int,
     strata: np.ndarray,
     covariates: np.ndarray,
     clusters: np.ndarray,
     seed: int,
 ) -> tuple[np.ndarray, ...]:
     """Coefficient, low, high, p and corrected p of each level; and the covariance of the coefficients."""
-    dummies = (level[:, None] == np.array(levels)).astype(np.float64)
-    design = _within(np.concatenate([dummies, covariates], axis=1), strata)
-    outcome = _within(y[:, None], strata)[:, 0]
-    bread = np.linalg.pinv(design.T @ design, hermitian=True)
-    beta = bread @ (design.T @ outcome)
-    k = len(levels)
-    influence = ((outcome - design @ beta)[:, None] * design) @ bread[:, :k]
-    _, index = np.unique(clusters, return_inverse=True)
-    n_clusters = int(index.max()) + 1
-    if n_clusters < len(influence):
-        influence = np.stack([np.bincount(index, weights=part, minlength=n_clusters) for part in influence.T], axis=1)
-    covariance = influence.T @ influence * n_clusters / max(1, n_clusters - 1)
+    columns = Columns(place, k, covariates)
+    fit = Moments.of(columns, y, strata, int(strata.max()) + 1).fit(k)
+    covariance, n_clusters = fit.covariance(columns, y, strata, clusters)
+    covariance *= n_clusters / max(1, n_clusters - 1)
     error = np.sqrt(np.diag(covariance))
     # a level whose rows are all alone in their strata, or that the covariates determine, has no coefficient
-    is_known = (np.square(design[:, :k]).sum(axis=0) > 1e-9) & (error > 0)
-    shown = np.where(is_known, beta[:k], np.nan)
+    is_known = fit.is_known & (error > 0)
+    shown = np.where(is_known, fit.beta[:k], np.nan)
     spread = np.where(is_known, error, np.nan)
     p, p_corrected = joint_p(shown / spread, covariance, is_known, seed)
     known = covariance * np.outer(is_known, is_known)
     return shown, shown - Z_95 * spread, shown + Z_95 * spread, p, p_corrected, known
-
-
-def _within(columns: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Columns less their stratum means."""
-    counts = np.maximum(np.bincount(strata), 1)
-    means = np.stack([np.bincount(strata, weights=column) / counts for column in columns.T], axis=1)
-    return np.asarray(columns - means[strata])
 
 
 def joint_p(z: np.ndarray, covariance: np.ndarray, is_known: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

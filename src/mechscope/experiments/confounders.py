@@ -20,7 +20,8 @@ class Confounders:
 
     Attributes:
         names: in words, for the report. strata: combination of the groups, integers from 0, [n_rows].
-        covariates: of families (place on the ladder of rungs, and present or not) and binaries, float64 [n_rows, m].
+        covariates: of families (place on the ladder of rungs, and present or not) and binaries, small integers
+            [n_rows, m].
     """
 
     names: tuple[str, ...]
@@ -56,21 +57,31 @@ def confounders_of(
     """
     chosen = _default(context) if names is None else list(names)
     chosen = [name for name in chosen if name not in leave_out]
+    groups = tuple(name for name in chosen if name not in {*context.domain.families, *context.domain.binaries})
+    columns = [column for name in chosen if name not in groups for column in _columns(context, name)]
+    # row by row in memory, since a slice takes rows
+    covariates = np.empty((context.corpus.n_rows, len(columns)), np.result_type(np.int8, *columns))
+    for at, column in enumerate(columns):
+        covariates[:, at] = column
+    return Confounders(tuple(chosen), _strata(context, groups), covariates)
+
+
+def _columns(context: ExperimentContext, name: str) -> list[np.ndarray]:
+    if name in context.domain.binaries:
+        return [context.rows_with(context.domain.binaries[name])]
+    place = context.family_places(name)
+    return [place, place > 0]
+
+
+def _strata(context: ExperimentContext, groups: Sequence[str]) -> np.ndarray:
     strata = np.zeros(context.corpus.n_rows, np.int64)
-    columns: list[np.ndarray] = []
-    for name in chosen:
-        if name in context.domain.families:
-            ladder = np.array((0, *context.domain.families[name].rungs))
-            rungs = context.family_rungs(name)
-            columns += [np.searchsorted(ladder, rungs).astype(np.float64), (rungs > 0).astype(np.float64)]
-        elif name in context.domain.binaries:
-            columns.append(context.rows_with(context.domain.binaries[name]).astype(np.float64))
-        else:
-            _, index = np.unique(context.group_values(name), return_inverse=True)
-            _, strata = np.unique(strata * (int(index.max()) + 1) + index.reshape(-1), return_inverse=True)
-            strata = strata.reshape(-1)
-    covariates = np.stack(columns, axis=1) if columns else np.zeros((context.corpus.n_rows, 0))
-    return Confounders(tuple(chosen), strata, covariates)
+    for at, name in enumerate(groups):
+        _, index = context.group_codes(name)
+        if not at:
+            strata = index
+            continue
+        _, strata = np.unique(strata * (int(index.max()) + 1) + index, return_inverse=True)
+    return strata.reshape(-1)
 
 
 def _default(context: ExperimentContext) -> list[str]:

@@ -53,6 +53,8 @@ class ExperimentContext:
     _groups: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     _rungs: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     _held: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _codes: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
+    _places: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> Self:
         return self
@@ -142,14 +144,24 @@ class ExperimentContext:
             return np.asarray(self.corpus.column(column).astype(str))
         base = self.domain.attribute_group
         if base is not None and column in self.domain.attributes and base in columns:
-            names, index = np.unique(self.group_values(base), return_inverse=True)
+            names, index = self.group_codes(base)
             known = self.domain.attributes[column]
-            return np.array([known.get(name, "") for name in names.tolist()])[index.reshape(-1)]
+            return np.asarray(np.array([known.get(name, "") for name in names.tolist()])[index])
         raise unknown_name("group column", column, [*columns, *self.domain.attributes])
+
+    def group_codes(self, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """The sorted names in a group column, and the index of each row's name among them, int64 [n_rows]; kept.
+
+        Raises as `group_values`.
+        """
+        if column not in self._codes:
+            names, index = np.unique(self.group_values(column), return_inverse=True)
+            self._codes[column] = names, index.reshape(-1)
+        return self._codes[column]
 
     def known_group(self, column: str, name: str) -> str:
         """A name of a group column as the corpus spells it. Raises NotFoundError with the nearest."""
-        have = {value.lower(): value for value in np.unique(self.group_values(column)).tolist()}
+        have = {value.lower(): value for value in self.group_codes(column)[0].tolist()}
         if name.lower() not in have:
             raise unknown_name(f"{column} in this corpus", name, have.values())
         found: str = have[name.lower()]
@@ -170,6 +182,15 @@ class ExperimentContext:
                 rung_table(self.domain, self.corpus, [family])[family].astype(np.int64) if found is None else found
             )
         return self._rungs[family]
+
+    def family_places(self, family: str) -> np.ndarray:
+        """The place of each row's rung on the family's ladder, 0 when absent, [n_rows] in one byte (two for ladders
+        of more than 127 rungs); kept. Raises as `family_rungs`."""
+        if family not in self._places:
+            rungs = self.family_rungs(family)
+            ladder = (0, *self.domain.families[family].rungs)
+            self._places[family] = np.searchsorted(ladder, rungs).astype(np.int8 if len(ladder) < 128 else np.int16)
+        return self._places[family]
 
     def rows_with(self, token: int) -> np.ndarray:
         """Which rows hold a token, boolean [n_rows]. One pass over the tokens; kept."""

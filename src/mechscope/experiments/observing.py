@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,20 +29,25 @@ class ObservedLevels:
     """Observed contrasts of levels with a reference.
 
     Attributes:
-        levels: in order. contrasts: over all rows. halves: over the selecting half and over the held-out half.
-        words: the confounders adjusted for. strata_words: those among them that make the strata.
+        levels: in order. contrasts: over all rows.
+        words: the confounders adjusted for. contrast_halves: what measures `halves`.
     """
 
     levels: tuple[int, ...]
     reference: int
     contrasts: LevelContrasts
-    halves: tuple[LevelContrasts, LevelContrasts]
     words: str
+    contrast_halves: Callable[[], tuple[LevelContrasts, LevelContrasts]]
 
     columns: ClassVar[tuple[str, ...]] = (
         "n", "n_reference", "crude", "crude_low", "crude_high", "stratified", "stratified_low", "stratified_high",
         "n_matched", "adjusted", "adjusted_low", "adjusted_high", "p", "p_corrected", "effect", "flag",
     )  # fmt: skip
+
+    @cached_property
+    def halves(self) -> tuple[LevelContrasts, LevelContrasts]:
+        """Over the selecting half and over the held-out half; measured on first use."""
+        return self.contrast_halves()
 
     @property
     def caption(self) -> str:
@@ -119,7 +125,7 @@ def observe_levels(
         UsageError: fewer than 5 rows at the reference or at every level.
         NotFoundError: an unknown confounder.
     """
-    counts = [int((level == one).sum()) for one in (reference, *levels)]
+    counts = [np.count_nonzero(level == one) for one in (reference, *levels)]
     if counts[0] < FEW or max(counts[1:]) < FEW:
         raise UsageError(
             f"{counts[0]} rows at level {reference}, and at most {max(counts[1:])} at another",
@@ -128,23 +134,34 @@ def observe_levels(
         )
     known = confounders_of(context, leave_out=leave_out, names=confounders)
     clusters = context.clusters_of(found.rows)
-    _, cluster_index = np.unique(clusters, return_inverse=True)
-    second = (numpy_generator(seed, "halves").permutation(int(cluster_index.max()) + 1) % 2 == 1)[cluster_index]
 
-    def contrasted(keep: np.ndarray) -> LevelContrasts:
+    def contrasted(keep: np.ndarray | slice) -> LevelContrasts:
+        rows = found.rows[keep]
         return contrast_levels(
             found.values[keep],
             level[keep],
             tuple(levels),
             reference=reference,
-            strata=known.strata[found.rows[keep]],
-            covariates=known.covariates[found.rows[keep]],
-            clusters=cluster_index[keep],
+            strata=known.strata[rows],
+            covariates=known.covariates[rows],
+            clusters=clusters[keep],
             seed=seed,
         )
 
-    everything = contrasted(np.ones(len(found), bool))
-    return ObservedLevels(tuple(levels), reference, everything, (contrasted(~second), contrasted(second)), known.words)
+    def halves() -> tuple[LevelContrasts, LevelContrasts]:
+        second = second_half(clusters, seed)
+        return contrasted(~second), contrasted(second)
+
+    return ObservedLevels(tuple(levels), reference, contrasted(slice(None)), known.words, halves)
+
+
+def second_half(clusters: np.ndarray, seed: int) -> np.ndarray:
+    """Which rows belong to the half that confirms, boolean [n]; a cluster is never cut. Half of them, at random."""
+    if (np.diff(clusters) > 0).all():
+        return np.asarray(numpy_generator(seed, "halves").permutation(len(clusters)) % 2 == 1)
+    _, index = np.unique(clusters, return_inverse=True)
+    dealt: np.ndarray = numpy_generator(seed, "halves").permutation(int(index.max()) + 1) % 2 == 1
+    return dealt[index.reshape(-1)]
 
 
 def rows_holding_constant(found: Slice, context: ExperimentContext, held: Held) -> Slice:

@@ -210,3 +210,21 @@ def test_an_estimate_and_its_bounds_share_a_column() -> None:
     names, rows = compact_table(columns, [row])
     assert names == ["rung", "mean_delta [95 %]", "n", "p_corrected", "crude [95 %]"]
     assert rows == [(3, "0.5 [0.25, 0.75]", 9, 0.02, None)]
+
+
+def test_a_stored_result_is_shown_again_and_as_a_page(call: Call, lab: Path, tmp_path: Path) -> None:
+    flags = ["-f", 3, "--family", "SCU", "--rungs", "3,12", "--sample-size", 20, "--figures", "--workspace", lab]
+    asked = ["experiment", "family-sweep", *flags, "--output-dir", tmp_path / "out"]
+    stored = Path(call(*asked, "--json").envelope["result"]["file"])
+    assert [path.suffix for path in sorted((tmp_path / "out" / "figures").iterdir())] == [".html", ".json"]
+    people = call("experiment", "show", stored, "--html", tmp_path / "page.html")
+    assert people.code == 0, people.err
+    assert "rung_deltas" in people.out
+    assert (tmp_path / "page.html").read_bytes() == stored.parent.parent.joinpath(
+        "figures", f"{stored.stem}.html"
+    ).read_bytes()
+    assert call("experiment", "show", stored, "--markdown").out.startswith("# family_1d_sweep of feature 3")
+    assert call("experiment", "show", stored, "--json").envelope["result"]["feature_id"] == 3
+    missing = call("experiment", "show", tmp_path / "none.json")
+    assert missing.code == 3
+    assert "no file at" in missing.err

@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mechscope.cli.output import print_envelope, print_result, print_table
 from mechscope.core import UsageError
 
-__all__ = ["ExperimentCall", "read_list", "read_numbers", "read_pairs", "read_settings", "run_call"]
+if TYPE_CHECKING:
+    from mechscope.experiments import ExperimentResult
+
+__all__ = ["ExperimentCall", "print_experiment", "read_list", "read_numbers", "read_pairs", "read_settings", "run_call"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class ExperimentCall:
 def run_call(call: ExperimentCall, *, as_json: bool) -> None:
     """Run it, print its tables and summary, and leave with code 5 when it failed."""
     from mechscope.experiments import DatasetSlice, ExperimentSpec, Outputs  # noqa: PLC0415  (help stays light)
+    from mechscope.services.experiment_pages import write_page  # noqa: PLC0415
     from mechscope.services.experiments import run_one  # noqa: PLC0415
     from mechscope.workspace import Workspace  # noqa: PLC0415
 
@@ -50,15 +54,22 @@ def run_call(call: ExperimentCall, *, as_json: bool) -> None:
     }
     spec = ExperimentSpec.parse(given, where="the command's options")
     result, path = run_one(Workspace.open(call.workspace), spec, output=call.output)
+    page = write_page(result, path.parent.parent / "figures" / f"{path.stem}.html") if result.figures else None
     if as_json:
         print_envelope("experiment " + spec.type, {"file": str(path), **result.to_json()})
     else:
-        for table in (table for table in result.tables.values() if table.rows):
-            columns, rows = compact_table(table.columns, table.rows)
-            print_table(table.name, columns, rows, caption=table.caption)
-        print_result([*result.get_summary().splitlines(), f"result: {path}"])
+        print_experiment(result)
+        print_result([f"result: {path}", *([] if page is None else [f"page: {page}"])])
     if not result.success:
         raise typer.Exit(5)
+
+
+def print_experiment(result: ExperimentResult) -> None:
+    """Its tables and its summary, for people."""
+    for table in (table for table in result.tables.values() if table.rows):
+        columns, rows = compact_table(table.columns, table.rows)
+        print_table(table.name, columns, rows, caption=table.caption)
+    print_result(result.get_summary().splitlines())
 
 
 def compact_table(
@@ -66,13 +77,12 @@ def compact_table(
 ) -> tuple[list[str], list[tuple[str | int | float | None, ...]]]:
     """A table for a terminal: an estimate and its bounds in one column; what the bounds and the corrected p say again
     (standard error, raw p) and the estimates for the whole corpus stand in the result's file only."""
-    estimates = {name.removesuffix("low"): "" for name in columns if name == "low" or name.endswith("_low")}
-    first = next((name for name in columns if name.startswith("mean") or name.endswith("delta")), None)
-    bounds = {prefix: prefix.removesuffix("_") or (first or "") for prefix in estimates}
-    dropped = {f"{prefix}{end}" for prefix in bounds for end in ("low", "high")} | {"std_error"}
+    from mechscope.experiments.tables import estimate_columns  # noqa: PLC0415  (help stays light)
+
+    joined = estimate_columns(columns)
+    dropped = {f"{prefix}{end}" for prefix in joined.values() for end in ("low", "high")} | {"std_error"}
     dropped |= {"p"} if "p_corrected" in columns else set()
     kept = [name for name in columns if name not in dropped and not name.startswith("corpus_")]
-    joined = {name: prefix for prefix, name in bounds.items()}
     shown = [
         tuple(
             _estimate(row.get(name), row.get(f"{joined[name]}low"), row.get(f"{joined[name]}high"))

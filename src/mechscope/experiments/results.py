@@ -117,7 +117,10 @@ class ExperimentResult(Spec):
         return markdown_of(self.to_json())
 
     def write(self, folder: Path) -> Path:
-        """Write it into `folder` under its own name, atomically, and return the path. Raises ConflictError."""
+        """Write it into `folder` under its own name, atomically, and return the path. Raises ConflictError.
+
+        Tables and aggregates keep their order: the first table is the one that the experiment was made for.
+        """
         path = folder / self.file_name
-        write_json(path, self.to_json())
+        write_json(path, self.to_json(), sort_keys=False)
         return path

@@ -47,7 +47,8 @@ def _summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"mean delta {_cell(aggregates['mean_delta'])}{spread}"
     if aggregates["n_samples"] is not None:
         yield f"n = {aggregates['n_samples']:,}"
-    yield from (f"{name}: {_cell(value)}" for name, value in aggregates["custom"].items())
+    told = ((name, value) for name, value in aggregates["custom"].items() if value not in ("", [], {}))
+    yield from (f"{name}: {_cell(value)}" for name, value in told)
     yield from (f"claim: {text}" for text in result["claims"])
     yield from (f"finding: {text}" for text in result["findings"])
     if diagnostics["relu_floor_detected"]:

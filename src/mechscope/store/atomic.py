@@ -78,10 +78,10 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON types to `path` atomically: sorted keys, two spaces, a final newline."""
+def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
+    """Write JSON types to `path` atomically: sorted keys (or in their own order), two spaces, a final newline."""
     canonical_json(value)  # refuses NaN and infinity before anything is written
-    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, sort_keys=sort_keys, indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
 

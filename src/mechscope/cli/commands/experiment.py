@@ -18,6 +18,7 @@ from mechscope.cli.experiment_flags import (
     Seed,
     command_function,
 )
+from mechscope.cli.experiment_show import show
 from mechscope.cli.options import AsJson, Quiet, SubjectName, WorkspaceFolder
 from mechscope.cli.output import print_envelope, print_result, print_table, progress_for
 
@@ -118,5 +119,6 @@ def measure(
     run_call(call, as_json=as_json)
 
 
+app.command("show")(show)
 for _command in COMMANDS:
     app.command(_command.name, help=_command.help)(command_function(_command))

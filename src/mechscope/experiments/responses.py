@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from mechscope.core import NotFoundError, UserError
 from mechscope.corpora.domain import Context
+from mechscope.corpora.substituted_rows import SubstitutedRows, TableDomain
 from mechscope.experiments.base_contexts import Bases, reason_of
 from mechscope.experiments.changes import Change
 from mechscope.experiments.constraints import Constraints
@@ -24,12 +26,14 @@ class Responses:
     Attributes:
         names: of the changes.
         values: activations, float64 [n_bases, n_changes]; NaN where the change is illegal or not allowed.
+        before_floor: the same before ReLU or TopK selects; None unless it was asked for.
         n_refused: how often each change could not be made, int64 [n_changes].
     """
 
     names: tuple[str, ...]
     values: np.ndarray
     n_refused: np.ndarray
+    before_floor: np.ndarray | None = None
 
     def deltas(self, reference: int) -> np.ndarray:
         """Paired differences to one change, float64 [n_bases, n_changes]; NaN where either is missing."""
@@ -38,40 +42,68 @@ class Responses:
 
 
 def measure(
-    context: ExperimentContext, feature: int, bases: Bases, changes: Sequence[Change], constraints: Constraints
+    context: ExperimentContext,
+    feature: int,
+    bases: Bases,
+    changes: Sequence[Change],
+    constraints: Constraints,
+    *,
+    should_look_below: bool = False,
 ) -> Responses:
     """Run every legal change of every base context through model and dictionary, each distinct input once, batched.
 
-    An illegal or forbidden change leaves NaN and is counted, by reason, in the findings. Cost: one forward a distinct
-    context, and a few microseconds a substitution.
+    An illegal or forbidden change leaves NaN and is counted, by reason, in the findings. `should_look_below` also
+    keeps what the feature is before its floor. Cost: one forward a distinct context, and a microsecond or a
+    few a substitution.
 
     Raises:
         NotFoundError, UsageError: a change that no context could take (an unknown name, a rung that does not exist).
     """
+    values = np.full((len(bases), len(changes)), np.nan)
+    before = values.copy() if should_look_below else None
+    n_refused = np.zeros(len(changes), np.int64)
+    rows = _as_table(context, bases, changes, constraints) or _one_by_one(context, bases, changes, constraints)
+    for (column, reason), n in rows.refused.items():
+        n_refused[column] += n
+        if reason:
+            constraints.refused(reason, n=n)
+    if len(rows.context):
+        activations = context.activations
+        if before is not None:  # first, so that the same forwards give the activations
+            before[rows.context, rows.change] = activations.before_floor_of_rows(rows.tokens, rows.inputs, feature)
+        values[rows.context, rows.change] = activations.of_rows(rows.tokens, rows.inputs, feature)
+    return Responses(tuple(change.name for change in changes), values, n_refused, before)
+
+
+def _as_table(
+    context: ExperimentContext, bases: Bases, changes: Sequence[Change], constraints: Constraints
+) -> SubstitutedRows | None:
+    """All changes at once, where the domain can and no constraint looks at single contexts."""
+    if not isinstance(context.domain, TableDomain) or constraints.looks_at_contexts:
+        return None
+    return context.domain.substitute_table(bases.contexts, [change.arguments for change in changes])
+
+
+def _one_by_one(
+    context: ExperimentContext, bases: Bases, changes: Sequence[Change], constraints: Constraints
+) -> SubstitutedRows:
     contexts: list[Context] = []
     places: list[tuple[int, int]] = []
-    n_refused = np.zeros(len(changes), np.int64)
+    refused: Counter[tuple[int, str]] = Counter()
     for column, change in enumerate(changes):
         for row, base in enumerate(bases.contexts):
-            changed = _changed(context, base, change, constraints)
-            if changed is None:
-                n_refused[column] += 1
+            try:
+                changed = change.apply(context.domain, base)
+            except NotFoundError:
+                raise
+            except UserError as refusal:
+                refused[column, reason_of(refusal)] += 1
+                continue
+            if not constraints.allows(base, changed):
+                refused[column, ""] += 1  # the constraint has said why
                 continue
             contexts.append(changed)
             places.append((row, column))
-    values = np.full((len(bases), len(changes)), np.nan)
-    if contexts:
-        at = np.array(places, dtype=np.int64)
-        values[at[:, 0], at[:, 1]] = context.activations(contexts, feature)
-    return Responses(tuple(change.name for change in changes), values, n_refused)
-
-
-def _changed(context: ExperimentContext, base: Context, change: Change, constraints: Constraints) -> Context | None:
-    try:
-        changed = change.apply(context.domain, base)
-    except NotFoundError:
-        raise
-    except UserError as refusal:
-        constraints.refused(reason_of(refusal))
-        return None
-    return changed if constraints.allows(base, changed) else None
+    at = np.array(places, dtype=np.int64).reshape(-1, 2)
+    tokens, inputs = context.activations.rows_of(contexts)
+    return SubstitutedRows(tokens, inputs, at[:, 0], at[:, 1], dict(refused))

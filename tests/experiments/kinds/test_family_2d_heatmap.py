@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from feature_cases import opened, set_corpus, set_model
 
@@ -53,7 +54,7 @@ def test_a_planted_interaction_comes_back(inputs: FeatureInputs, size: float, si
     pairs: Any = {row["x"]: row for row in result.tables["interactions"].rows}
     assert pairs[3]["mean_delta"] == pytest.approx(0.0)
     assert pairs[12]["mean_delta"] == pytest.approx(size)
-    assert pairs[12]["above_floor"] == pytest.approx(size)
+    assert pairs[12]["before_floor"] == pytest.approx(size)
     assert len(result.claims) == 1
     means: Any = {(row["x"], row["y"]): row["mean"] for row in result.tables["grid_means"].rows}
     assert means == pytest.approx({(0, 0): 5, (0, 1): 7, (3, 0): 6, (3, 1): 8, (12, 0): 6, (12, 1): 8 + size})
@@ -72,6 +73,40 @@ def test_an_interaction_made_by_the_floor_is_not_claimed(inputs: FeatureInputs) 
     assert custom(result)["interaction_sign"] == "positive"
     assert result.claims == ()
     assert any("the ReLU may have made it" in text for text in result.diagnostics.warnings)
+
+
+def test_an_interaction_at_the_top_of_the_ladder_is_not_averaged_away(inputs: FeatureInputs) -> None:
+    result = run(inputs, lambda rung, there: 5.0 + there - 2 * (there and rung >= 15), rungs_x=[3, 6, 12, 15])
+    assert -0.5 <= custom(result)["interaction"] < -0.2  # the mean over four rungs, or three where 15 does not fit
+    assert custom(result)["interaction_sign"] == "negative"
+    assert custom(result)["interaction_pair"] == "15 x 1"
+    assert custom(result)["interaction_of_pair"] == pytest.approx(-2.0)
+    assert [(row["pair"], row["holds"]) for row in result.tables["held_out"].rows] == [
+        ("15 x 1", True),
+        ("the mean of all pairs", True),
+    ]
+    assert "second difference -2 at 15 x 1" in result.claims[0]
+
+
+def test_noise_that_lifts_a_corner_over_the_floor_makes_no_claim(inputs: FeatureInputs) -> None:
+    """The lowest corner lies below the floor: where noise lifts all four above it, their second difference is above 0."""
+    noise: dict[object, float] = {}
+    generator = np.random.default_rng(8)
+    domain = plant_feature(inputs, FEATURE, lambda _: 1.0).domain
+
+    def activation(context: Context) -> float:
+        rung, there = domain.rung(context, "quick_respawn"), domain.has(context, "comeback")
+        return 2.5 - 1.5 * (rung >= 3) - 1.5 * there + noise.setdefault(context.key, generator.normal(0, 0.5))
+
+    spec = ExperimentSpec.parse(
+        {"type": "heatmap", "feature_id": FEATURE, "dataset_slice": {"sample_size": 300},
+         "variables": {"family_x": "QR", "family_y": "comeback", "rungs_x": [3, 12]}}
+    )  # fmt: skip
+    result = get_runner_for_type("heatmap").run(spec, plant_feature(inputs, FEATURE, activation))
+    assert custom(result)["interaction_sign"] == "positive"  # of the activation, by the floor
+    assert not custom(result)["interaction_is_free_of_floor"]
+    assert custom(result)["interaction_before_floor"] == pytest.approx(0.0, abs=0.12)
+    assert result.claims == ()
 
 
 def test_rows_show_the_planted_interaction_too(inputs: FeatureInputs) -> None:

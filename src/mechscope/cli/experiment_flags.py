@@ -142,6 +142,20 @@ COMMANDS = (
             *STABLE,
         ),
     ),
+    Command(
+        "itemsets",
+        "frequent_itemsets",
+        "Sets of tokens that stand together where the feature is active.",
+        (
+            Flag("min_support", "Share of the active rows that a set must be in.", float),
+            Flag("max_size", "Most tokens in a set.", int),
+            Flag("top_k", "How many sets are tested on held-out rows.", int),
+            Flag("high_percentile", "Of the active rows, from which on a row counts as active; by default all.", float),
+            Flag("rungs", "A rung means at_least or exactly."),
+            Flag("groups", "Group columns whose names are items too, such as sub,special.", reads=read_list),
+            STABLE[0],
+        ),
+    ),
 )
 
 

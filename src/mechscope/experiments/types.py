@@ -19,6 +19,7 @@ class ExperimentType(StrEnum):
 
     FAMILY_1D_SWEEP = "family_1d_sweep"
     FAMILY_2D_HEATMAP = "family_2d_heatmap"
+    FREQUENT_ITEMSETS = "frequent_itemsets"
     SPLIT_HALF = "split_half"
     WEAPON_SWEEP = "weapon_sweep"
     KIT_SWEEP = "kit_sweep"

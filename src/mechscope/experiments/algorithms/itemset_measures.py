@@ -155,38 +155,40 @@ def adjust_p(p: np.ndarray, *, n_tests: int) -> np.ndarray:
     return q
 
 
-def hypergeometric_tail(k: np.ndarray, *, n_rows: int, n_first: np.ndarray, n_second: np.ndarray) -> np.ndarray:
+def hypergeometric_tail(
+    k: np.ndarray, *, n_rows: int | np.ndarray, n_first: np.ndarray, n_second: np.ndarray
+) -> np.ndarray:
     """P(X >= k) for X rows in common of `n_first` and `n_second` rows out of `n_rows`; broadcast, float64, never 0.
 
     The terms are summed from k away from the mean (below the mean: one minus the other tail), each from the last by
     the ratio of neighbours, until they no longer count. Cost: O(standard deviations) vector steps.
     """
-    arrays = np.broadcast_arrays(k, n_first, n_second)
-    k, first, second = (np.asarray(a, np.float64).ravel() for a in arrays)
-    is_above = k * max(1, n_rows) > first * second
-    upper = _tail(np.where(is_above, k, k - 1), first, second, n_rows, np.where(is_above, 1, -1))
+    arrays = np.broadcast_arrays(k, n_first, n_second, n_rows)
+    k, first, second, n = (np.asarray(a, np.float64).ravel() for a in arrays)
+    is_above = k * np.maximum(1, n) > first * second
+    upper = _tail(np.where(is_above, k, k - 1), first, second, n, np.where(is_above, 1, -1))
     smallest = np.nextafter(0.0, 1.0)
     p: np.ndarray = np.clip(np.where(is_above, upper, 1 - upper), smallest, 1.0)
-    return np.where(k <= np.maximum(0, first + second - n_rows), 1.0, p).reshape(arrays[0].shape)
+    return np.where(k <= np.maximum(0, first + second - n), 1.0, p).reshape(arrays[0].shape)
 
 
-def _tail(k: np.ndarray, first: np.ndarray, second: np.ndarray, n_rows: int, step: np.ndarray) -> np.ndarray:
+def _tail(k: np.ndarray, first: np.ndarray, second: np.ndarray, n_rows: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Sum of the probabilities of k, k + step, k + 2 step ... to the end of the range."""
     low, high = np.maximum(0, first + second - n_rows), np.minimum(first, second)
     is_inside = (k >= low) & (k <= high)
     total = np.zeros(len(k))
     alive = np.flatnonzero(is_inside)
-    x, a, b, s = k[alive], first[alive], second[alive], step[alive]
-    term = np.exp(_log_choose(b, x) + _log_choose(n_rows - b, a - x) - _log_choose(np.full(len(a), float(n_rows)), a))
+    x, a, b, n, s = k[alive], first[alive], second[alive], n_rows[alive], step[alive]
+    term = np.exp(_log_choose(b, x) + _log_choose(n - b, a - x) - _log_choose(n, a))
     while len(alive):
         total[alive] += term
-        up = (b - x) * (a - x) / ((x + 1) * (n_rows - a - b + x + 1))
+        up = (b - x) * (a - x) / ((x + 1) * (n - a - b + x + 1))
         with np.errstate(divide="ignore", invalid="ignore"):
-            down = x * (n_rows - a - b + x) / ((b - x + 1) * (a - x + 1))
+            down = x * (n - a - b + x) / ((b - x + 1) * (a - x + 1))
         term = term * np.where(s > 0, up, down)
         x = x + s
         go = term > total[alive] * NEGLIGIBLE
-        alive, x, a, b, s, term = alive[go], x[go], a[go], b[go], s[go], term[go]
+        alive, x, a, b, n, s, term = alive[go], x[go], a[go], b[go], n[go], s[go], term[go]
     return total
 
 

@@ -89,7 +89,7 @@ def test_an_interaction_at_the_top_of_the_ladder_is_not_averaged_away(inputs: Fe
 
 
 def test_noise_that_lifts_a_corner_over_the_floor_makes_no_claim(inputs: FeatureInputs) -> None:
-    """The lowest corner lies below the floor: where noise lifts all four above it, their second difference is above 0."""
+    """The lowest corner lies below the floor; where noise lifts it above, the second difference is above 0 too."""
     noise: dict[object, float] = {}
     generator = np.random.default_rng(8)
     domain = plant_feature(inputs, FEATURE, lambda _: 1.0).domain

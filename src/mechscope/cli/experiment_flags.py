@@ -143,6 +143,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        "decoder-output",
+        "decoder_output",
+        "What a feature writes: the outputs with it taken out or put in, beside what the weights say.",
+        (
+            Flag("methods", "ablate, steer, or both joined by a comma.", reads=read_list),
+            Flag("top_k", "Outputs listed on each side.", int),
+            Flag("steer_to", "Activation put in, as a multiple of the feature's effective maximum.", float),
+            Flag("n_random", "Random directions as controls.", int),
+        ),
+    ),
+    Command(
         "itemsets",
         "frequent_itemsets",
         "Sets of tokens that stand together where the feature is active.",

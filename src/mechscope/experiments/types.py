@@ -29,6 +29,7 @@ class ExperimentType(StrEnum):
     CORE_COVERAGE = "core_coverage"
     TOKEN_INFLUENCE = "token_influence"
     WITHIN_FAMILY_INTERFERENCE = "within_family_interference"
+    DECODER_OUTPUT = "decoder_output"
 
 
 def type_name(text: str) -> str:

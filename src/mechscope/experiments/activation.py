@@ -9,8 +9,9 @@ Before the floor: what a feature is before ReLU or TopK selects, taken from the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from torch import Tensor
@@ -20,7 +21,7 @@ from mechscope.activations.policy import TokenPolicy
 from mechscope.activations.selection import Selection
 from mechscope.core import LayerComponent, NotFoundError, UsageError
 from mechscope.corpora import Column, Corpus, Ragged
-from mechscope.corpora.domain import Context, ContextKey
+from mechscope.corpora.domain import Context
 from mechscope.dictionaries import Dictionary
 from mechscope.models import Model
 
@@ -96,17 +97,7 @@ class ActivationFunction:
             UsageError: a context without one of the model's inputs, or without a token that the policy marks.
             BadDataError: tokens that the model does not have, or more than it takes.
         """
-        self._require(feature)
-        keys = [context.key for context in contexts]
-        new = {key: context for key, context in zip(keys, contexts, strict=True) if key not in self._places}
-        if new:
-            if self._n_entries > ENTRIES_KEPT:
-                self._forget()
-                new = dict(zip(keys, contexts, strict=True))
-            self._add(new)
-        places = np.fromiter((self._places[key] for key in keys), dtype=np.int64, count=len(keys))
-        found: np.ndarray = self._column(feature)[places]
-        return found
+        return self.of_rows(*self.rows_of(contexts), feature)
 
     def before_floor(self, contexts: Sequence[Context], feature: int) -> np.ndarray:
         """The feature before ReLU or TopK selects, negative values and all, float64 [n].
@@ -116,18 +107,42 @@ class ActivationFunction:
         forwards of new contexts keep it, so that activations cost nothing more afterwards; contexts run before are
         run once more. Raises as a call.
         """
+        return self.before_floor_of_rows(*self.rows_of(contexts), feature)
+
+    def rows_of(self, contexts: Sequence[Context]) -> tuple[Ragged, dict[str, np.ndarray]]:
+        """Contexts as `of_rows` takes them. Raises UsageError for one without an input of the model."""
+        for name in self._input_names:
+            if lacking := next((context for context in contexts if name not in context.inputs), None):
+                raise UsageError(
+                    f"a context without {name!r} (it has {sorted(lacking.inputs)})",
+                    expected=f"the inputs {', '.join(self._input_names)}",
+                    todo="make contexts through the domain",
+                )
+        lengths = np.fromiter((len(context.tokens) for context in contexts), np.int64, count=len(contexts))
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        ids = np.fromiter(chain.from_iterable(context.tokens for context in contexts), np.int32, count=int(indptr[-1]))
+        inputs = {name: np.array([context.inputs[name] for context in contexts], np.int64)
+                  for name in self._input_names}  # fmt: skip
+        return Ragged(ids, indptr), inputs
+
+    def of_rows(self, tokens: Ragged, inputs: Mapping[str, np.ndarray], feature: int) -> np.ndarray:
+        """As a call, for contexts in arrays: their tokens, and each input of the model, int64 [n]. Raises as a call."""
+        self._require(feature)
+        places = self._places_of(tokens, inputs)
+        found: np.ndarray = self._column(feature)[places]
+        return found
+
+    def before_floor_of_rows(self, tokens: Ragged, inputs: Mapping[str, np.ndarray], feature: int) -> np.ndarray:
+        """As `before_floor`, for contexts in arrays. Raises as a call."""
         self._require(feature)
         self._before.setdefault(feature, np.full(len(self._places), -np.inf))
-        self(contexts, feature)
-        places = np.fromiter((self._places[context.key] for context in contexts), np.int64, count=len(contexts))
-        lacking = np.isneginf(self._before[feature][places])
-        if lacking.any():
-            again = {int(place): context for place, context, is_lacking in zip(places, contexts, lacking, strict=True)
-                     if is_lacking}  # fmt: skip
-            at = np.array(list(again), dtype=np.int64)
-            for vectors, owner in self._vectors(self._as_corpus(list(again.values()))):
+        places = self._places_of(tokens, inputs)
+        lacking = np.flatnonzero(np.isneginf(self._before[feature][places]))
+        if len(lacking):
+            at, first = np.unique(places[lacking], return_index=True)
+            for vectors, owner in self._vectors(self._as_corpus(tokens, inputs, lacking[first])):
                 self._keep_before(feature, vectors, at[owner])
-            self.n_forwards += len(again)
+            self.n_forwards += len(at)
         found: np.ndarray = self._before[feature][places]
         return found
 
@@ -145,21 +160,40 @@ class ActivationFunction:
 
     def _forget(self) -> None:
         self._before = {feature: np.zeros(0) for feature in self._before}
-        self._places: dict[ContextKey, int] = {}
+        self._places: dict[bytes, int] = {}
         self._runs: list[_Codes] = []
         self._columns: dict[int, tuple[int, np.ndarray]] = {}
         self._n_entries = 0
 
-    def _add(self, new: dict[ContextKey, Context]) -> None:
-        contexts = list(new.values())
-        for start in range(0, len(contexts), CONTEXTS_A_RUN):
-            part = contexts[start : start + CONTEXTS_A_RUN]
-            codes = self._run(self._as_corpus(part), len(self._places))
+    def _places_of(self, tokens: Ragged, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Where each context is kept, int64 [n]; runs those that were not seen before."""
+        keys = self._keys(tokens, inputs)
+        new = {key: at for at, key in enumerate(keys) if key not in self._places}
+        if new:
+            if self._n_entries > ENTRIES_KEPT:
+                self._forget()
+                new = {key: at for at, key in enumerate(keys)}
+            self._add(list(new), tokens, inputs, np.fromiter(new.values(), np.int64, count=len(new)))
+        return np.fromiter(map(self._places.__getitem__, keys), np.int64, count=len(keys))
+
+    def _keys(self, tokens: Ragged, inputs: Mapping[str, np.ndarray]) -> list[bytes]:
+        """What tells contexts apart: the bytes of the inputs and of the tokens."""
+        beside = np.zeros((len(tokens), len(self._input_names)), np.int64)
+        for at, name in enumerate(self._input_names):
+            beside[:, at] = inputs[name]
+        ids, given, width = tokens.ids.astype(np.int32).tobytes(), beside.tobytes(), 8 * beside.shape[1]
+        ends = (4 * tokens.indptr).tolist()
+        return [given[width * at : width * (at + 1)] + ids[ends[at] : ends[at + 1]] for at in range(len(tokens))]
+
+    def _add(self, keys: list[bytes], tokens: Ragged, inputs: Mapping[str, np.ndarray], rows: np.ndarray) -> None:
+        for start in range(0, len(keys), CONTEXTS_A_RUN):
+            part = slice(start, start + CONTEXTS_A_RUN)
+            first = len(self._places)
+            codes = self._run(self._as_corpus(tokens, inputs, rows[part]), first)
             self._runs.append(codes)
             self._n_entries += len(codes.values)
-            for context in part:
-                self._places[context.key] = len(self._places)
-        self.n_forwards += len(contexts)
+            self._places.update(zip(keys[part], range(first, first + len(keys[part])), strict=True))
+        self.n_forwards += len(keys)
 
     def _run(self, corpus: Corpus, first: int) -> _Codes:
         for feature, kept in self._before.items():
@@ -173,7 +207,8 @@ class ActivationFunction:
             for feature in self._before:
                 self._keep_before(feature, vectors, first + owner)
         joined = np.concatenate(features)
-        order = np.argsort(joined, kind="stable")
+        # numbers of 16 bits are sorted in one pass
+        order = np.argsort(joined.astype(np.uint16) if self.dictionary.n_features <= 1 << 16 else joined, kind="stable")
         return _Codes(joined[order], np.concatenate(places)[order], np.concatenate(values)[order])
 
     def _vectors(self, corpus: Corpus) -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -191,25 +226,14 @@ class ActivationFunction:
             vectors, samples = selection.gather(self.model.capture(batch, [self.site])[self.site], rows)
             yield vectors.to(self.dictionary.b_dec.device), owner[samples]
 
-    def _as_corpus(self, contexts: list[Context]) -> Corpus:
-        columns = {name: Column(level="row", role="input") for name in self._input_names}
-        for name in self._input_names:
-            if lacking := next((context for context in contexts if name not in context.inputs), None):
-                raise UsageError(
-                    f"a context without {name!r} (it has {sorted(lacking.inputs)})",
-                    expected=f"the inputs {', '.join(self._input_names)}",
-                    todo="make contexts through the domain",
-                )
+    def _as_corpus(self, tokens: Ragged, inputs: Mapping[str, np.ndarray], rows: np.ndarray) -> Corpus:
         return Corpus(
             name="contexts",
             kind=self._like.kind,
-            tokens=Ragged.from_rows([list(context.tokens) for context in contexts]),
+            tokens=tokens.select(rows),
             vocabulary=self._like.vocabulary,
-            row_columns={
-                name: np.array([context.inputs[name] for context in contexts], dtype=np.int64)
-                for name in self._input_names
-            },
-            columns=columns,
+            row_columns={name: inputs[name][rows].astype(np.int64) for name in self._input_names},
+            columns={name: Column(level="row", role="input") for name in self._input_names},
             pad_id=self._like.pad_id,
         )
 

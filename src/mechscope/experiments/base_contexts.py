@@ -26,6 +26,7 @@ __all__ = ["BASES", "REGION_NAMES", "Bases", "draw_bases"]
 BASES = 500
 FEWEST_BASES = 5
 N_QUARTERS = 4
+READ_AT_ONCE = 64
 REGION_NAMES = (
     "zero",
     "active, lowest quarter",
@@ -139,8 +140,7 @@ def _draw(
 def _legal_ones(
     rows: np.ndarray, order: np.ndarray, context: ExperimentContext, constraints: Constraints, held: Held
 ) -> Iterator[tuple[int, Context]]:
-    for at in order.tolist():
-        base = context.contexts_of(rows[at : at + 1])[0]
+    for at, base in _contexts(rows, order, context):
         try:
             if broken := constraints.broken_rule(base):
                 constraints.refused(broken, what=ILLEGAL_ROW)
@@ -153,6 +153,13 @@ def _legal_ones(
             yield at, made
 
 
+def _contexts(rows: np.ndarray, order: np.ndarray, context: ExperimentContext) -> Iterator[tuple[int, Context]]:
+    """The contexts of the rows in order, some at a time: reading them one by one costs ten times as much."""
+    for start in range(0, len(order), READ_AT_ONCE):
+        part = order[start : start + READ_AT_ONCE]
+        yield from zip(part.tolist(), context.contexts_of(rows[part]), strict=True)
+
+
 def reason_of(refusal: UserError) -> str:
     """The rule that a refused substitution broke, without the context that it was about."""
     return refusal.seen.rsplit(" is illegal: ", 1)[-1]
@@ -162,8 +169,8 @@ def _regions(values: np.ndarray) -> np.ndarray:
     """0 at zero, 1 to 4 by the quarter among active rows (by rank, ties in order of the rows)."""
     regions = np.zeros(len(values), np.int64)
     active = np.flatnonzero(values > 0)
-    rank = np.argsort(np.argsort(values[active], kind="stable"), kind="stable")
-    regions[active] = 1 + rank * N_QUARTERS // max(1, len(active))
+    order = active[np.argsort(values[active], kind="stable")]
+    regions[order] = 1 + np.arange(len(order)) * N_QUARTERS // max(1, len(order))
     return regions
 
 

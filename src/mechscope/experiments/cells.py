@@ -73,7 +73,12 @@ def flag_of(n: int) -> str:
 
 
 def paired_cells(
-    deltas: np.ndarray, clusters: np.ndarray, *, seed: int, n_permutations: int = N_PERMUTATIONS
+    deltas: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    seed: int,
+    n_permutations: int = N_PERMUTATIONS,
+    should_bound: bool = True,
 ) -> PairedCells:
     """Estimates and tests of paired differences [n, cells] (NaN: not measured), each test corrected over the cells.
 
@@ -82,6 +87,7 @@ def paired_cells(
         clusters: [n], equal where two base contexts are not independent.
         seed: of resamples and sign flips, which are the same for all cells.
         n_permutations: sign flips; all of them where there are fewer.
+        should_bound: False leaves out intervals, for a half that only selects.
     """
     _, index = np.unique(clusters, return_inverse=True)
     sums = ClusterSums.of(deltas, index.reshape(len(deltas)))
@@ -96,9 +102,10 @@ def paired_cells(
     if is_tested.any():
         table = deltas[:, is_tested]
         kept = ~np.isnan(table).all(axis=1)
-        intervals = bootstrap_mean_cells(table[kept], seed=seed, clusters=clusters[kept], n_resamples=N_RESAMPLES)
+        if should_bound:
+            intervals = bootstrap_mean_cells(table[kept], seed=seed, clusters=clusters[kept], n_resamples=N_RESAMPLES)
+            low[is_tested], high[is_tested] = intervals.low, intervals.high
         tests = sign_flip_cells(table[kept], seed=seed, clusters=clusters[kept], n_permutations=n_permutations)
-        low[is_tested], high[is_tested] = intervals.low, intervals.high
         p[is_tested], p_corrected[is_tested] = tests.p, tests.p_adjusted
         error[is_tested] = _cluster_errors(sums)[is_tested]
     flags = tuple(flag_of(int(count)) for count in n_clusters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mechscope.core import UsageError, unknown_name
 from mechscope.corpora.domain import Context, Domain
@@ -30,18 +31,20 @@ class Change:
         """Whether nothing is changed."""
         return not (self.rungs or self.binaries or self.groups or self.tokens_on or self.tokens_off)
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `Domain.substitute` takes beside the context."""
+        return {
+            "rungs": self.rungs,
+            "binaries": self.binaries,
+            "groups": self.groups,
+            "tokens_on": self.tokens_on,
+            "tokens_off": self.tokens_off,
+        }
+
     def apply(self, domain: Domain, context: Context) -> Context:
         """The changed context. Raises UsageError when it would be illegal."""
-        if self.is_empty:
-            return context
-        return domain.substitute(
-            context,
-            rungs=self.rungs,
-            binaries=self.binaries,
-            groups=self.groups,
-            tokens_on=self.tokens_on,
-            tokens_off=self.tokens_off,
-        )
+        return context if self.is_empty else domain.substitute(context, **self.arguments)
 
     def joined(self, other: Change, *, name: str | None = None) -> Change:
         """Both changes at once. Raises UsageError when they speak of the same thing."""

@@ -74,16 +74,21 @@ class Constraints:
     _shapes: dict[str, str] = field(default_factory=dict)
     _originals: dict[int, Context] = field(default_factory=dict)
 
-    def refused(self, reason: str, *, what: str = "illegal") -> None:
+    @property
+    def looks_at_contexts(self) -> bool:
+        """Whether a legal context must be looked at by itself before it is run."""
+        return FAMILIAR in self.names
+
+    def refused(self, reason: str, *, what: str = "illegal", n: int = 1) -> None:
         """Log what breaks the domain's rules, under the most particular constraint that the spec names and that speaks
-        of it; reasons that differ in numbers alone count as one."""
+        of it, `n` times; reasons that differ in numbers alone count as one."""
         reason = self._shapes.setdefault(NUMBER.sub("#", reason), f"{reason}, or the like")
-        self.findings.drop(f"{what}: {reason}")
+        self.findings.drop(f"{what}: {reason}", n)
         fitting = [BUDGET] if "AP budget" in reason else []
         fitting += [ONE_RUNG] if SEVERAL_RUNGS.search(reason) else []
         named = next((name for name in (*fitting, GEAR) if name in self.names), None)
         if named is not None:
-            self.findings.violate(named, reason)
+            self.findings.violate(named, reason, n)
 
     def allows(self, base: Context, changed: Context) -> bool:
         """Whether a changed context may be run; a refusal is logged and counted."""

@@ -32,11 +32,11 @@ class Confirmation:
 
 
 def with_halves(deltas: np.ndarray, bases: Bases, *, seed: int) -> tuple[PairedCells, PairedCells]:
-    """Cells over all base contexts, to show; and over the half that may select."""
+    """Cells over all base contexts, to show; and over the half that may select, without intervals."""
     selecting = ~bases.is_held_out
     return (
         paired_cells(deltas, bases.clusters, seed=seed),
-        paired_cells(deltas[selecting], bases.clusters[selecting], seed=seed),
+        paired_cells(deltas[selecting], bases.clusters[selecting], seed=seed, should_bound=False),
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mechscope.core import NotFoundError, UserError
 from mechscope.corpora.domain import Context
 from mechscope.corpora.substituted_rows import SubstitutedRows, TableDomain
+from mechscope.experiments.activation import ActivationFunction
 from mechscope.experiments.base_contexts import Bases, reason_of
 from mechscope.experiments.changes import Change
 from mechscope.experiments.constraints import Constraints
@@ -59,20 +60,32 @@ def measure(
     Raises:
         NotFoundError, UsageError: a change that no context could take (an unknown name, a rung that does not exist).
     """
-    values = np.full((len(bases), len(changes)), np.nan)
-    before = values.copy() if should_look_below else None
-    n_refused = np.zeros(len(changes), np.int64)
-    rows = _as_table(context, bases, changes, constraints) or _one_by_one(context, bases, changes, constraints)
+    shape, names = (len(bases), len(changes)), tuple(change.name for change in changes)
+    activations = context.activations
+    rows = _as_table(context, bases, changes, constraints) if isinstance(activations, ActivationFunction) else None
+    if rows is None:
+        contexts, at, n_refused = _one_by_one(context, bases, changes, constraints)
+        given: tuple[Any, ...] = (contexts,)
+        measured, before_floor = activations, activations.before_floor
+    else:
+        at, n_refused = (rows.context, rows.change), _logged(rows, len(changes), constraints)
+        given = (rows.tokens, rows.inputs)
+        measured, before_floor = activations.of_rows, activations.before_floor_of_rows
+    values, before = np.full(shape, np.nan), np.full(shape, np.nan) if should_look_below else None
+    if len(at[0]):
+        if before is not None:  # first, so that the same forwards give the activations
+            before[at] = before_floor(*given, feature)
+        values[at] = measured(*given, feature)
+    return Responses(names, values, n_refused, before)
+
+
+def _logged(rows: SubstitutedRows, n_changes: int, constraints: Constraints) -> np.ndarray:
+    """How often each change was refused; the reasons are logged."""
+    n_refused = np.zeros(n_changes, np.int64)
     for (column, reason), n in rows.refused.items():
         n_refused[column] += n
-        if reason:
-            constraints.refused(reason, n=n)
-    if len(rows.context):
-        activations = context.activations
-        if before is not None:  # first, so that the same forwards give the activations
-            before[rows.context, rows.change] = activations.before_floor_of_rows(rows.tokens, rows.inputs, feature)
-        values[rows.context, rows.change] = activations.of_rows(rows.tokens, rows.inputs, feature)
-    return Responses(tuple(change.name for change in changes), values, n_refused, before)
+        constraints.refused(reason, n=n)
+    return n_refused
 
 
 def _as_table(
@@ -86,24 +99,29 @@ def _as_table(
 
 def _one_by_one(
     context: ExperimentContext, bases: Bases, changes: Sequence[Change], constraints: Constraints
-) -> SubstitutedRows:
+) -> tuple[list[Context], tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """The legal contexts, their base and change, and how often each change could not be made."""
     contexts: list[Context] = []
     places: list[tuple[int, int]] = []
-    refused: Counter[tuple[int, str]] = Counter()
+    n_refused = np.zeros(len(changes), np.int64)
     for column, change in enumerate(changes):
         for row, base in enumerate(bases.contexts):
-            try:
-                changed = change.apply(context.domain, base)
-            except NotFoundError:
-                raise
-            except UserError as refusal:
-                refused[column, reason_of(refusal)] += 1
-                continue
-            if not constraints.allows(base, changed):
-                refused[column, ""] += 1  # the constraint has said why
+            changed = _changed(context, base, change, constraints)
+            if changed is None:
+                n_refused[column] += 1
                 continue
             contexts.append(changed)
             places.append((row, column))
     at = np.array(places, dtype=np.int64).reshape(-1, 2)
-    tokens, inputs = context.activations.rows_of(contexts)
-    return SubstitutedRows(tokens, inputs, at[:, 0], at[:, 1], dict(refused))
+    return contexts, (at[:, 0], at[:, 1]), n_refused
+
+
+def _changed(context: ExperimentContext, base: Context, change: Change, constraints: Constraints) -> Context | None:
+    try:
+        changed = change.apply(context.domain, base)
+    except NotFoundError:
+        raise
+    except UserError as refusal:
+        constraints.refused(reason_of(refusal))
+        return None
+    return changed if constraints.allows(base, changed) else None

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mechscope.corpora.domain import Family
 from mechscope.corpora.domains.splatoon.abilities import FAMILIES, GEAR_PIECES, MAIN_ONLY, SHORT_NAMES, main_only_of
-from mechscope.corpora.domains.splatoon.fitting import bucket_of, slot_faults
+from mechscope.corpora.domains.splatoon.fitting import Bucket, bucket_of, slot_faults
 from mechscope.corpora.domains.splatoon.points import POSSIBLE_POINTS, THRESHOLDS
 from mechscope.corpora.domains.splatoon.vocabulary import NULL_TOKEN, Encoding
 
@@ -63,6 +63,15 @@ class TokenCoding:
         self.read = lru_cache(CACHED_STATES)(self._read)
         self.write = lru_cache(CACHED_STATES)(self._write)
         self.state_faults = lru_cache(CACHED_STATES)(self._state_faults)
+
+    @property
+    def piece_bits(self) -> tuple[int, ...]:
+        """The bits of the main-only abilities that need the main slot of each gear piece."""
+        return tuple(self._piece_bits.values())
+
+    def bucket(self, at: int, rung: int) -> Bucket:
+        """The bucket of points of a rung of the family at that place."""
+        return self._buckets[at, rung]
 
     def _family(self, name: str) -> Family:
         rungs = tuple(rung for rung in THRESHOLDS if f"{name}_{rung}" in self.ids)

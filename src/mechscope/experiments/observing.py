@@ -22,6 +22,11 @@ __all__ = ["ObservedLevels", "disagreement", "observe_levels", "rows_holding_con
 
 ALPHA = 0.05
 NAMES = ("crude", "stratified", "adjusted")
+ONLY_SEEN = "rows differ though the intervention changes nothing that could be measured"
+ONLY_CRUDE = (
+    "rows differ only until what goes with it is adjusted for, and the intervention changes nothing that could be "
+    "measured"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,17 +194,20 @@ def disagreement(observed: ObservedLevels, caused: ResultTable, *, min_effect: f
 
     Compared are the adjusted contrast and the intervention's mean weighted to the corpus, level by level, where both
     have at least 5 samples: opposite signs with both intervals away from zero; an association whose intervention covers
-    zero and stays below the least effect; an effect that the rows do not show.
+    zero and stays below the least effect; an effect that the rows do not show. Where these two agree on no effect, a
+    crude difference is named too: the rows differ by what goes with the level.
     """
     found: dict[str, list[str]] = {}
     for row, other in zip(observed.rows("level"), caused.rows, strict=True):
-        seen = _ends(row, "adjusted", "adjusted_low", "adjusted_high")
+        seen, crude = (_ends(row, name, f"{name}_low", f"{name}_high") for name in ("adjusted", "crude"))
         done = _ends(other, "corpus_delta", "corpus_low", "corpus_high")
-        if seen is None or done is None:
+        if seen is None or crude is None or done is None:
             continue
-        kind = _compare(seen, done, min_effect)
+        kind, word = _compare(seen, done, min_effect), "observed"
+        if kind is None and _compare(crude, done, min_effect) == ONLY_SEEN:
+            kind, seen, word = ONLY_CRUDE, crude, "crude"
         if kind is not None:
-            numbers = f"{row['level']} (observed {seen[0]:+.3g}, intervened {done[0]:+.3g})"
+            numbers = f"{row['level']} ({word} {seen[0]:+.3g}, intervened {done[0]:+.3g})"
             found.setdefault(kind, []).append(numbers)
     for kind, places in found.items():
         yield f"{kind} at {', '.join(places)}"
@@ -210,7 +218,7 @@ def _compare(seen: tuple[float, float, float], done: tuple[float, float, float],
     if is_seen and is_done and np.sign(seen[0]) != np.sign(done[0]):
         return "observation and intervention point in opposite directions"
     if is_seen and abs(seen[0]) >= min_effect and not is_done and abs(done[0]) < min_effect:
-        return "rows differ though the intervention changes nothing that could be measured"
+        return ONLY_SEEN
     if is_done and abs(done[0]) >= min_effect and not is_seen:
         return "the intervention changes what the rows do not show"
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -60,23 +59,23 @@ def measure(
     Raises:
         NotFoundError, UsageError: a change that no context could take (an unknown name, a rung that does not exist).
     """
-    shape, names = (len(bases), len(changes)), tuple(change.name for change in changes)
     activations = context.activations
     rows = _as_table(context, bases, changes, constraints) if isinstance(activations, ActivationFunction) else None
+    values = np.full((len(bases), len(changes)), np.nan)
+    before = values.copy() if should_look_below else None
+    # what lies before the floor first, so that the same forwards give the activations
     if rows is None:
         contexts, at, n_refused = _one_by_one(context, bases, changes, constraints)
-        given: tuple[Any, ...] = (contexts,)
-        measured, before_floor = activations, activations.before_floor
+        if contexts and before is not None:
+            before[at] = activations.before_floor(contexts, feature)
+        if contexts:
+            values[at] = activations(contexts, feature)
     else:
         at, n_refused = (rows.context, rows.change), _logged(rows, len(changes), constraints)
-        given = (rows.tokens, rows.inputs)
-        measured, before_floor = activations.of_rows, activations.before_floor_of_rows
-    values, before = np.full(shape, np.nan), np.full(shape, np.nan) if should_look_below else None
-    if len(at[0]):
-        if before is not None:  # first, so that the same forwards give the activations
-            before[at] = before_floor(*given, feature)
-        values[at] = measured(*given, feature)
-    return Responses(names, values, n_refused, before)
+        if before is not None:
+            before[at] = activations.before_floor_of_rows(rows.tokens, rows.inputs, feature)
+        values[at] = activations.of_rows(rows.tokens, rows.inputs, feature)
+    return Responses(tuple(change.name for change in changes), values, n_refused, before)
 
 
 def _logged(rows: SubstitutedRows, n_changes: int, constraints: Constraints) -> np.ndarray:

@@ -10,7 +10,8 @@ The draws are those of `scipy.stats.bootstrap`, so that without clusters both ag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import norm
@@ -21,11 +22,27 @@ __all__ = ["draw_counts", "resampled_ends"]
 
 TOLERANCE = 1e-9
 BLOCK_NUMBERS = 250_000  # numbers in one block of draws (2 MB: it stays in the cache)
+KEPT_NUMBERS = 2_000_000  # numbers of draws that are kept for the next table: 16 MB
 BLOCK_MEANS = 4_000_000  # numbers in one block of resampled means: 32 MB
 
 
-def draw_counts(n_clusters: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks [b, clusters] of how often each cluster is drawn; the draws do not depend on the size of the blocks."""
+def draw_counts(n_clusters: int, n_resamples: int, seed: int) -> Iterable[np.ndarray]:
+    """Blocks [b, clusters] of how often each cluster is drawn; the draws do not depend on the size of the blocks.
+
+    Small draws are kept until others are asked for, since tables of the same clusters follow each other.
+    """
+    if n_clusters * n_resamples <= KEPT_NUMBERS:
+        return _kept_counts(n_clusters, n_resamples, seed, BLOCK_NUMBERS)
+    return _drawn_counts(n_clusters, n_resamples, seed)
+
+
+@lru_cache(maxsize=1)
+def _kept_counts(n_clusters: int, n_resamples: int, seed: int, block: int) -> tuple[np.ndarray, ...]:
+    del block  # only tells apart what was kept under other sizes of blocks
+    return tuple(_drawn_counts(n_clusters, n_resamples, seed))
+
+
+def _drawn_counts(n_clusters: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
     generator = np.random.default_rng(seed)
     n_block = max(1, BLOCK_NUMBERS // n_clusters)
     for start in range(0, n_resamples, n_block):

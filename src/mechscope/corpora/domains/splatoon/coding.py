@@ -82,7 +82,6 @@ class TokenCoding:
     def _read(self, tokens: tuple[int, ...]) -> tuple[State, tuple[str, ...]]:
         """The largest rung of each family with the main-only abilities, and what no encoding of a build looks like."""
         rungs, main_only = [0] * len(self.families), 0
-        wrong = list(self._strange(tokens))
         for token in tokens:
             if token in self.rung_of_id:
                 family, rung = self.rung_of_id[token]
@@ -90,7 +89,11 @@ class TokenCoding:
             elif token in self.main_only_of_id:
                 main_only |= self.bit[self.main_only_of_id[token]]
         state = State(tuple(rungs), main_only)
-        if not wrong and set(tokens) != set(self.write(state)):
+        written = self.write(state)
+        if tokens and len(tokens) == len(written) and set(tokens) == set(written):
+            return state, ()
+        wrong = self._strange(tokens)
+        if not wrong and set(tokens) != set(written):
             wrong += self._gaps(set(tokens), state)
         return state, tuple(wrong)
 

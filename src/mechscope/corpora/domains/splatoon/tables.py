@@ -135,5 +135,5 @@ class BuildTable:
         rows += [(token, 0, NOBODY, self.coding.bit[name]) for token, name in self.coding.main_only_of_id.items()]
         if self.coding.null_id is not None:
             rows.append((self.coding.null_id, 0, NOBODY, 0))
-        ids, column, place, bit = np.array(sorted(rows), dtype=np.int64).reshape(-1, 4).T
-        return ids, column, place.astype(np.int8), bit
+        found = np.array(sorted(rows), dtype=np.int64).reshape(-1, 4)
+        return found[:, 0], found[:, 1], found[:, 2].astype(np.int8), found[:, 3]

@@ -71,7 +71,7 @@ def test_tokens_of_a_table_are_those_of_the_domain(encoding: str) -> None:
     contexts = [domain.parse(text) for text in texts]
     assert all(domain.is_legal(context) for context in contexts)
     given = [change for change in changes(SplatoonDomain()) if not change.groups]
-    generator.shuffle(given)  # type: ignore[arg-type]
+    generator.shuffle(given)
     found = domain.substitute_table(contexts, [change.arguments for change in given])
     assert found is not None
     assert not found.inputs

@@ -258,7 +258,7 @@ class _Sweep:
             kept = ~np.isnan(deltas[:, enough]).all(axis=1)
             intervals = bootstrap_mean_cells(
                 deltas[:, enough][kept],
-                seed=self.seed("corpus"),
+                seed=self.seed("cells"),
                 clusters=bases.clusters[kept],
                 weights=bases.weights[kept],
             )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mechscope.core import UsageError
-from mechscope.stats import split_half
+from mechscope.stats import reliability_of_blocks, split_half
 
 
 def test_planted_reliability_is_found() -> None:
@@ -34,6 +34,24 @@ def test_noise_has_no_reliability_and_copies_fake_it_unless_clustered() -> None:
     assert (clustered.n, clustered.n_clusters) == (40, 20)
 
 
+def test_sums_of_blocks_give_what_the_table_gives_and_the_jackknife_is_that_of_a_loop() -> None:
+    generator = np.random.default_rng(4)
+    values = generator.normal(size=(30, 7)) + np.arange(7) / 4
+    found = split_half(values, seed=9, n_splits=15)
+    same = reliability_of_blocks(values, np.ones_like(values), seed=9, n_splits=15, n=30, n_clusters=30)
+    assert (same.value, same.low, same.high) == (found.value, found.low, found.high)
+    halves = np.argsort(np.random.default_rng(9).random((15, 30)), axis=1) < 15
+    z = []
+    for left_out in range(30):
+        keep = np.arange(30) != left_out
+        r = [np.corrcoef(values[keep & half].mean(axis=0), values[keep & ~half].mean(axis=0))[0, 1] for half in halves]
+        z.append(np.arctanh(np.mean(r)))
+    step = 2.045229642132703 * np.sqrt(29 / 30 * np.square(np.array(z) - np.mean(z)).sum())  # t(29)
+    ends = np.tanh(np.arctanh(found.half) + np.array([-step, step]))
+    raised = np.where(ends > 0, 2 * ends / (1 + np.maximum(ends, 0)), ends)
+    np.testing.assert_allclose([found.low, found.high], raised)
+
+
 @pytest.mark.parametrize("kind", ["pearson", "spearman"])
 def test_it_equals_a_loop_with_missing_values(kind: str) -> None:
     generator = np.random.default_rng(2)
@@ -55,7 +73,28 @@ def test_opposite_halves_are_not_blown_up() -> None:
     values = np.array([[1.0, 2, 3], [1, 2, 3], [3, 2, 1], [3, 2, 1.1]])
     found = split_half(values, seed=0)
     # a third of the halves is opposite (r = -1), the others are alike but for a speck: constant or nearly so
-    assert found.low == pytest.approx(-1, abs=1e-3)
+    assert -1 < found.half < 0
+    assert found.value == found.half
+    assert -1 <= found.low < found.value < found.high <= 1
+
+
+def test_the_interval_covers_what_other_samples_would_give() -> None:
+    generator = np.random.default_rng(6)
+    effects = generator.normal(0, 0.15, 50)
+
+    def drawn() -> np.ndarray:
+        """Samples that hold about a third of the items, each with one value for all that it holds."""
+        holds = generator.random((400, 50)) < 0.3
+        values = holds @ effects + generator.normal(size=400)
+        return np.where(holds, values[:, None], np.nan)
+
+    truth = np.mean([np.corrcoef(*(np.nanmean(drawn(), axis=0) for _ in range(2)))[0, 1] for _ in range(300)])
+    found = [split_half(drawn(), seed=seed, n_splits=20) for seed in range(100)]
+    covered = np.mean([f.low <= truth <= f.high for f in found])
+    assert covered >= 0.89  # 0.95 less three standard deviations of a share of 100
+    assert np.mean([f.value for f in found]) == pytest.approx(truth, abs=0.03)
+    assert np.mean([f.high - f.low for f in found]) < 0.5
+    assert (found[0].n, found[0].n_blocks) == (400, 40)
 
 
 def test_halves_that_say_nothing_count_as_zero() -> None:

@@ -167,6 +167,38 @@ COMMANDS = (
             STABLE[0],
         ),
     ),
+    Command(
+        "group-contrast",
+        "group_contrast",
+        "Two sets of rows, by the values of one column, held against each other.",
+        (
+            Flag("column", "A group, attribute, nuisance, family, binary or concept; by default the weapon."),
+            Flag("first", "Names of one side, joined by commas.", reads=read_list),
+            Flag("second", "Names of the other side; by default all others.", reads=read_list),
+            Flag("confounders", "What the difference is adjusted for, joined by commas.", reads=read_list),
+            STABLE[0],
+        ),
+    ),
+    Command(
+        "shuffle-null",
+        "shuffle_null",
+        "Whether a feature goes with its tokens more than its activations do when shuffled.",
+        (
+            Flag("n_shuffles", "How many shuffles.", int),
+            Flag("strata", "Groups within which activations are shuffled, joined by commas.", reads=read_list),
+            Flag("min_rows", "Tokens in fewer rows are left out, and counted.", int),
+        ),
+    ),
+    Command(
+        "split-half",
+        "split_half",
+        "How reliable a feature's mean with each token is over random halves of the rows, beside shuffles.",
+        (
+            Flag("n_splits", "How many random halves.", int),
+            Flag("n_shuffles", "How many shuffles.", int),
+            Flag("least", "Reliability that it must reach besides beating its shuffles.", float),
+        ),
+    ),
 )
 
 

@@ -23,8 +23,16 @@ from mechscope.stats.intervals import (
 from mechscope.stats.max_t import max_t
 from mechscope.stats.permutation import permute_labels, permute_labels_cells, sign_flip, sign_flip_cells
 from mechscope.stats.regression import Coefficients, adjusted_difference, adjusted_group_effects, dummies, least_squares
-from mechscope.stats.reliability import Reliability, split_half
+from mechscope.stats.reliability import (
+    Reliability,
+    deal_blocks,
+    half_correlation,
+    reliability_of_blocks,
+    spearman_brown,
+    split_half,
+)
 from mechscope.stats.results import CellIntervals, CellTests, Interval, Test
+from mechscope.stats.shuffling import Shuffles
 from mechscope.stats.strata import StratifiedDifference, StratumDifference, stratified_difference
 
 __all__ = [
@@ -36,6 +44,7 @@ __all__ = [
     "Coefficients",
     "Interval",
     "Reliability",
+    "Shuffles",
     "StratifiedDifference",
     "StratumDifference",
     "Test",
@@ -52,8 +61,10 @@ __all__ = [
     "bootstrap_mean_cells",
     "cliffs_delta",
     "cohens_d",
+    "deal_blocks",
     "dummies",
     "fewest_permutations",
+    "half_correlation",
     "hedges_g",
     "holm",
     "least_squares",
@@ -66,10 +77,12 @@ __all__ = [
     "permute_labels_cells",
     "point_biserial",
     "quantile_interval",
+    "reliability_of_blocks",
     "share_difference",
     "share_interval",
     "sign_flip",
     "sign_flip_cells",
+    "spearman_brown",
     "split_half",
     "stratified_difference",
     "wilson",

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from feature_cases import opened, set_corpus, set_model
+from planted_rows import custom_of, rows_of
 
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
 from mechscope.features import FeatureInputs
+from mechscope.stats import split_half
 from mechscope.testing.planted_features import plant_feature
 
 FEATURE = 3
@@ -21,8 +24,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureInputs]:
         yield found
 
 
-def run(context: ExperimentContext) -> ExperimentResult:
-    result = get_runner_for_type("split_half").run(ExperimentSpec(type="split_half", feature_id=FEATURE), context)
+def run(context: ExperimentContext, *, seed: int = 0, **variables: Any) -> ExperimentResult:
+    spec = ExperimentSpec(type="split_half", feature_id=FEATURE, seed=seed, variables=variables)
+    result = get_runner_for_type("split_half").run(spec, context)
     assert result.success, result.error_message
     return result
 
@@ -32,10 +36,45 @@ def test_a_planted_feature_passes_and_shuffled_ones_fail(inputs: FeatureInputs) 
     context = plant_feature(inputs, FEATURE, lambda c: 1.0 + 3 * domain.has(c, "comeback"))
     result = run(context)
     assert result.evidence == "observational"
-    assert result.aggregates.custom["passes"] is True
-    values = context._row_activations[FEATURE]
-    for seed in range(3):
+    assert custom_of(result)["passes"] is True
+    assert len(result.claims) == 1
+    values = context._row_activations[FEATURE].copy()
+    for seed in range(8):
         context._row_activations[FEATURE] = np.random.default_rng(seed).permutation(values)
-        result = run(context)
-        assert result.aggregates.custom["passes"] is False
+        result = run(context, seed=seed)
+        assert custom_of(result)["passes"] is False
         assert result.claims == ()
+
+
+def test_it_is_the_reliability_of_the_dense_table_and_its_control_that_of_shuffles(inputs: FeatureInputs) -> None:
+    generator = np.random.default_rng(1)
+    context = plant_feature(inputs, FEATURE, lambda _: 1.0)
+    rows = context.rows_in_store
+    held = np.stack([context.rows_with(token)[rows] for token in range(len(context.corpus.vocabulary))], axis=1)
+    held = held[:, (held.sum(axis=0) >= 40) & ((~held).sum(axis=0) >= 40)]
+    values = 5 + generator.normal(size=len(rows)) + held @ generator.normal(0, 0.12, held.shape[1])
+    context._row_activations[FEATURE] = values
+    result = run(context, min_rows=40, n_splits=30, n_shuffles=60)
+    row, control = rows_of(result, "reliability")
+    # the dense table under other halves: the same but for which halves were drawn
+    dense = split_half(np.where(held, values[:, None], np.nan), seed=4, n_splits=100)
+    assert row["n_tokens"] == held.shape[1]
+    assert row["reliability"] == pytest.approx(dense.value, abs=0.05)
+    assert row["high"] - row["low"] == pytest.approx(dense.high - dense.low, rel=0.5)
+    shuffled = [
+        split_half(np.where(held, generator.permutation(values)[:, None], np.nan), seed=seed, n_splits=20).half
+        for seed in range(60)
+    ]
+    assert control["half_r"] == pytest.approx(np.median(shuffled), abs=4 * np.std(shuffled) / np.sqrt(60))
+    assert custom_of(result)["p"] == 1 / 61
+    assert custom_of(result)["beats_shuffled"] is True
+    # 0.7 is a convention beside the control: a feature that beats its shuffles may still miss it
+    assert custom_of(run(context, min_rows=40, least=1.0))["passes"] is False
+
+
+def test_it_says_what_it_left_out_and_refuses_a_slice_without_tokens(inputs: FeatureInputs) -> None:
+    context = plant_feature(inputs, FEATURE, lambda c: 1.0 + len(c.tokens))
+    assert run(context, min_rows=100).diagnostics.dropped["tokens in fewer than 100 rows, or in all but fewer"] > 0
+    spec = ExperimentSpec(type="split_half", feature_id=FEATURE, variables={"min_rows": 5000})
+    refused = get_runner_for_type("split_half").run(spec, context)
+    assert "lower min_rows" in str(refused.error_message)

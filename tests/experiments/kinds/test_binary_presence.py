@@ -9,10 +9,11 @@ import pytest
 from planted_rows import FEATURE, PlantedContext, custom_of, opened_subject, planted, rows_of, run
 
 from mechscope.core import UserError
-from mechscope.experiments import ExperimentSpec
+from mechscope.experiments import ExperimentContext, ExperimentSpec, find_kind, get_runner_for_type
 from mechscope.experiments.base_contexts import draw_bases
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.specs import DatasetSlice
+from mechscope.testing.planted_features import plant_feature
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,40 @@ def test_an_unknown_binary_offers_the_nearest(subject: PlantedContext) -> None:
     found = run(subject, "binary_presence", tokens=["combeack"])
     assert not found.success
     assert "comeback" in str(found.error_message)
+
+
+def test_a_nuisance_is_told_from_a_driver_and_the_result_says_so(subject: PlantedContext) -> None:
+    """Comeback goes with the stored activation, and setting it in the model does next to nothing of that size."""
+    has = subject.rows_with(subject.domain.binaries["comeback"])
+    context = planted(subject, lambda weapons: np.where(has, 60.0, 10.0))
+    found = run(context, "binary_presence", "interventional", tokens=["comeback"], min_effect=0.3)
+    assert found.success, found.error_message
+    (beside,) = rows_of(found, "observed_binaries")
+    assert beside["low"] > 30
+    (row,) = rows_of(found, "binary_presence")
+    assert abs(row["corpus_delta"]) < 5
+    assert not found.claims
+    figure = find_kind("binary_presence").draw(found)["binaries"]
+    assert [trace["name"] for trace in figure.traces] == ["intervention", "observed, adjusted"]
+
+
+def test_a_planted_inert_companion_is_a_finding(builds: ExperimentContext) -> None:
+    """The feature follows the weapon class; a binary that its players take is inert, and no confounder is named."""
+    domain, rows = builds.domain, builds.contexts_of(np.arange(builds.corpus.n_rows))
+    classes = np.array([domain.group(one, "class") for one in rows])
+    has = builds.rows_with(domain.binaries["object_shredder"])
+    lifts = {name: has[classes == name].mean() for name in np.unique(classes)}
+    top = max(lifts, key=lambda name: lifts[name] * (classes == name).sum() ** 0.5)
+    context = plant_feature(builds.inputs, FEATURE, lambda one: 1.0 + 4.0 * (domain.group(one, "class") == top))
+    spec = ExperimentSpec(
+        type="binary", feature_id=FEATURE, variables={"tokens": ["object_shredder"], "confounders": []}
+    )
+    found = get_runner_for_type("binary").run(spec, context)
+    assert found.success, found.error_message
+    (row,) = rows_of(found, "binary_presence")
+    assert row["mean_delta"] == 0
+    (beside,) = rows_of(found, "observed_binaries")
+    assert beside["low"] > 0
+    assert not found.claims
+    (said,) = found.findings
+    assert said.startswith("object_shredder: rows differ though the intervention changes nothing")

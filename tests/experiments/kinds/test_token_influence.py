@@ -10,7 +10,7 @@ from feature_cases import opened, set_corpus, set_model
 from scipy.stats import fisher_exact
 
 from mechscope.corpora.domain import Context
-from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
+from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, find_kind, get_runner_for_type
 from mechscope.features import FeatureInputs
 from mechscope.testing.planted_features import plant_feature
 
@@ -37,10 +37,10 @@ def planted(inputs: FeatureInputs) -> ExperimentContext:
     return plant_feature(inputs, FEATURE, activation)
 
 
-def run(planted: ExperimentContext, mode: str, **variables: object) -> ExperimentResult:
+def run(planted: ExperimentContext, mode: str, n_bases: int = 80, **variables: object) -> ExperimentResult:
     spec = ExperimentSpec.parse(
         {"type": "token_influence", "feature_id": FEATURE, "mode": mode, "variables": variables,
-         "dataset_slice": {"sample_size": 80} if mode == "interventional" else {}}
+         "dataset_slice": {"sample_size": n_bases} if mode == "interventional" else {}}
     )  # fmt: skip
     result = get_runner_for_type("token_influence").run(spec, planted)
     assert result.success, result.error_message
@@ -104,4 +104,33 @@ def test_a_null_feature_claims_nothing(inputs: FeatureInputs) -> None:
     generator = np.random.default_rng(5)
     noise: dict[object, float] = {}
     null = plant_feature(inputs, FEATURE, lambda c: noise.setdefault(c.key, float(generator.normal(3, 0.5))))
-    assert run(null, "interventional").claims == ()
+    assert run(null, "interventional", n_bases=40).claims == ()
+
+
+@pytest.mark.parametrize(("start", "sign"), [(3, 1), (12, -1)])
+def test_a_family_is_one_claim_from_the_rung_where_it_starts(inputs: FeatureInputs, start: int, sign: int) -> None:
+    """All rungs from the planted one on are tied by the coding; one claim names that one."""
+    domain = plant_feature(inputs, FEATURE, lambda _: 1.0).domain
+    context = plant_feature(inputs, FEATURE, lambda c: 3.0 + sign * (domain.rung(c, "sub_power_up") >= start))
+    result = run(context, "interventional", n_bases=40)
+    verb = "raises" if sign > 0 else "lowers"
+    token = f"sub_power_up_{start}"
+    assert result.claims == (
+        f"sub_power_up from rung {start} on {verb} feature {FEATURE} by 1 ({token} set against unset)",
+    )
+    assert custom(result)["enhancers" if sign > 0 else "suppressors"] == [token]
+    assert custom(result)["suppressors" if sign > 0 else "enhancers"] == []
+    moving = [row for row in rows_of(result, "token_deltas") if row["family"] == "sub_power_up" and row["mean_delta"]]
+    assert len(moving) > 1  # the others show their share, and carry no verdict
+    observed = run(context, "observational")
+    assert len([claim for claim in observed.claims if "sub_power_up" in claim]) <= 1
+
+
+def test_figures_show_the_strongest_tokens(planted: ExperimentContext, caused: ExperimentResult) -> None:
+    figure = find_kind("token_influence").draw(caused)["tokens"]
+    shown = [row[0] for row in figure.numbers.rows] if figure.numbers else []
+    assert ENHANCER in shown
+    assert SUPPRESSOR in shown
+    assert len(shown) == 30
+    seen = find_kind("token_influence").draw(run(planted, "observational"))["tokens"]
+    assert seen.traces[0]["name"].startswith("Log odds")

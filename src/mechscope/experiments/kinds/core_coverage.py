@@ -7,28 +7,32 @@ more than half of the core rows; one in under 30 % marks a tail, however much it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
-from scipy.stats import hypergeom
 
 from mechscope.core import Spec, UsageError, derive_seed, numpy_generator
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.experiments.cells import FEW, flag_of
-from mechscope.experiments.changes import token_change
+from mechscope.experiments.changes import parse_held, token_change
 from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.enrichment import count_in_high
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.levels_of_activity import as_quantile
+from mechscope.experiments.observing import rows_holding_constant
+from mechscope.experiments.results import ExperimentResult
+from mechscope.experiments.row_figures import DotSeries, dots_figure
 from mechscope.experiments.selecting import ALPHA
 from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import OBSERVED
-from mechscope.stats import benjamini_hochberg, wilson
+from mechscope.reports import Figure
+from mechscope.stats import wilson
 
 __all__ = ["CoreCoverage", "CoreCoverageVariables"]
 
@@ -41,7 +45,7 @@ PLACES = ("high", "core", "active", "corpus")
 COLUMNS = (
     "token", "classification", "n_with",
     *(f"{place}_{part}" for place in PLACES for part in ("share", "low", "high", "n")),
-    "lift", "tail_enrichment", "p", "q", "first_core_share", "second_core_share", "flag",
+    "lift", "tail_enrichment", "p", "p_corrected", "first_core_share", "second_core_share", "flag",
 )  # fmt: skip
 COMBINATION_COLUMNS = (
     "tokens", "classification", "n_with", *COLUMNS[3:-1], "expected_high_share", "beyond_independence", "flag"
@@ -57,12 +61,16 @@ class CoreCoverageVariables(Spec):
         threshold: quantile of the active rows from which on a row is high; 0.9 and 90 mean the same.
         n_candidates: how many tokens are taken when none is named.
         most_together: largest combination of the tokens that is counted.
+        stable_tokens, stable_groups, stable_weapon: what every row counted has, as in a sweep.
     """
 
     tokens: tuple[str, ...] = ()
     threshold: float = 0.9
     n_candidates: int = Field(default=20, ge=1)
     most_together: int = Field(default=3, ge=1, le=4)
+    stable_tokens: tuple[str, ...] = ()
+    stable_groups: dict[str, str] = {}
+    stable_weapon: str | None = None
 
     @field_validator("tokens", mode="before")
     @classmethod
@@ -73,6 +81,11 @@ class CoreCoverageVariables(Spec):
     @classmethod
     def _is_a_quantile(cls, value: float) -> float:
         return as_quantile(value, "threshold")
+
+    @property
+    def groups_held(self) -> dict[str, str]:
+        """`stable_groups` with the weapon in it."""
+        return self.stable_groups | ({} if self.stable_weapon is None else {"weapon": self.stable_weapon})
 
 
 @EXPERIMENTS.register("core_coverage")
@@ -93,7 +106,14 @@ class CoreCoverage(ExperimentKind):
         self, spec: ExperimentSpec, variables: CoreCoverageVariables, context: ExperimentContext, findings: Findings
     ) -> None:
         """Count."""
+        held = parse_held(
+            context.domain, context.corpus.vocabulary, tokens=variables.stable_tokens, groups=variables.groups_held
+        )
+        findings.add(held=held.words)
         found = slice_rows(spec, context, findings)
+        if held.words:
+            found = rows_holding_constant(found, context, held)
+            findings.rows[f"after holding {held.words}"] = len(found)
         rows = _Places.of(found.values, variables.threshold, context, found.rows, spec)
         findings.n_contexts_tested = len(found)
         findings.note(
@@ -101,13 +121,17 @@ class CoreCoverage(ExperimentKind):
             f"of the {int(rows.active.sum()):,} active rows; core: the {int(rows.core.sum()):,} rows between "
             f"{CORE_ENDS[0]:g} and {CORE_ENDS[1]:g} of the effective maximum {rows.top:.4g}; shares with Wilson "
             "intervals, which take rows as independent; lift: share of high rows over share of all rows; p: "
-            "hypergeometric, high against the others; classified by both halves alike, or left unsettled"
+            "hypergeometric, two-sided, high against the others; p_corrected: max-T over all signatures; classified by "
+            "both halves alike, or left unsettled"
         )
         if int(rows.high.sum()) < FEW or int(rows.core.sum()) < FEW:
             findings.warn(
                 f"{int(rows.high.sum())} high and {int(rows.core.sum())} core rows: under {FEW} are not interpreted"
             )
-        named = list(variables.tokens) or _candidates(context, rows, variables.n_candidates)
+        named = list(variables.tokens) or _candidates(context, rows, found.rows, variables.n_candidates)
+        tested = np.ones(len(found), bool) if variables.tokens else rows.is_second
+        if not variables.tokens:
+            findings.note("tokens were taken by their lift in one half of the rows; p is that of the other half")
         masks = {name: _holding(context, name)[found.rows] for name in named}
         table = [{"token": name, **rows.count(mask)} for name, mask in masks.items()]
         together = list(_combined(masks, variables.most_together))
@@ -115,7 +139,10 @@ class CoreCoverage(ExperimentKind):
             {"tokens": " + ".join(names), **rows.count(mask), **rows.beyond(mask, [masks[name] for name in names])}
             for names, mask in together
         ]
-        _correct([*table, *combined])
+        every = np.stack([*masks.values(), *(mask for _, mask in together)], axis=1)
+        told = count_in_high(every[tested], rows.high[tested], seed=derive_seed(spec.seed, "core coverage"))
+        for at, row in enumerate((*table, *combined)):
+            row |= {"p": told["p"][at], "p_corrected": told["p_corrected"][at]}
         findings.n_comparisons = len(table) + len(combined)
         findings.table("token_coverage", COLUMNS, table, caption="OBSERVATIONAL: where rows with the token lie.")
         if combined:
@@ -126,6 +153,26 @@ class CoreCoverage(ExperimentKind):
                 caption="OBSERVATIONAL: rows with all of the tokens; expected: if they were independent in high rows.",
             )
         _conclude(table, spec, findings, int(rows.high.sum()))
+
+    def draw(self, result: ExperimentResult) -> Mapping[str, Figure]:
+        """The share of each token in the high, core and all rows, with the bars that headline and tail lie at."""
+        table = result.tables["token_coverage"]
+        series = [
+            DotSeries(f"{place} rows", table.rows, f"{place}_share", f"{place}_low", f"{place}_high", f"{place}_n")
+            for place in ("high", "core", "corpus")
+        ]
+        return {
+            "coverage": dots_figure(
+                series,
+                row_name="token",
+                order=[str(row["token"]) for row in table.rows],
+                title=f"Where rows with a token lie, feature {result.feature_id}",
+                caption="Share of the rows that hold the token, Wilson intervals; line: half of them, from which on a "
+                "token may headline the core.",
+                value_title="share of rows with the token",
+                reference=HEADLINE,
+            )
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,13 +220,10 @@ class _Places:
                               (share, float(low), float(high), n), strict=True))  # fmt: skip
         halves = [_share(mask, self.core & half) for half in (~self.is_second, self.is_second)]
         n_core, n_high = int(self.core.sum()), int(self.high.sum())
-        p = hypergeom.sf(int((mask & self.high).sum()) - 1, len(mask), int(mask.sum()), n_high)
         return found | {
             "classification": _classify(halves, n_core),
             "lift": _ratio(found["high_share"], found["corpus_share"]),
             "tail_enrichment": _ratio(found["high_share"], found["core_share"]),
-            "p": float(p) if n_high >= FEW and mask.sum() >= FEW else None,
-            "q": None,
             "first_core_share": halves[0],
             "second_core_share": halves[1],
             "flag": flag_of(min(n_core, n_high, int(mask.sum()))),
@@ -222,22 +266,24 @@ def _holding(context: ExperimentContext, name: str) -> np.ndarray:
     return held
 
 
-def _candidates(context: ExperimentContext, rows: _Places, n: int) -> list[str]:
-    """The tokens with the largest lift in the high rows, of those in at least 5 of them."""
+def _candidates(context: ExperimentContext, places: _Places, rows: np.ndarray, n: int) -> list[str]:
+    """The tokens with the largest lift in the high rows of the first half, of those in at least 5 of them."""
     inputs, corpus = context.inputs, context.corpus
     names = [*(token for tokens in inputs.families.values() for token in tokens), *inputs.binary_tokens]
     ids = {name: index for index, name in enumerate(corpus.vocabulary)}
-    order = context.rows_in_store
+    first = ~places.is_second
     lifts = {}
-    if len(order) == len(rows.high):
-        for name in names:
-            mask = context.rows_with(ids[name])[order]
-            n_high = int((mask & rows.high).sum())
-            if n_high >= FEW:
-                lifts[name] = n_high / int(mask.sum())
+    for name in names:
+        mask = context.rows_with(ids[name])[rows] & first
+        n_high = int((mask & places.high).sum())
+        if n_high >= FEW:
+            lifts[name] = n_high / int(mask.sum())
     if not lifts:
-        raise UsageError("no tokens named, on a slice of the rows or one with few high rows", expected="tokens",
-                         todo='name them: "tokens": ["comeback"]')  # fmt: skip
+        raise UsageError(
+            f"no token is in {FEW} of the {int((places.high & first).sum())} high rows that candidates are taken from",
+            expected="a slice with more active rows, or tokens by name",
+            todo='widen the slice, or name them: "tokens": ["comeback"]',
+        )
     return sorted(lifts, key=lambda name: -lifts[name])[:n]
 
 
@@ -248,20 +294,14 @@ def _combined(masks: dict[str, np.ndarray], most: int) -> Iterator[tuple[tuple[s
             yield names, np.logical_and.reduce([masks[name] for name in names])
 
 
-def _correct(rows: list[dict[str, Any]]) -> None:
-    p = np.array([np.nan if row["p"] is None else row["p"] for row in rows])
-    if not np.isnan(p).all():
-        for row, q in zip(rows, benjamini_hochberg(p, skip_nan=True), strict=True):
-            row["q"] = q
-
-
 def _conclude(table: list[dict[str, Any]], spec: ExperimentSpec, findings: Findings, n_high: int) -> None:
     by_class = {kind: [row["token"] for row in table if row["classification"] == kind]
                 for kind in (CORE, PARTIAL, TAIL, UNSETTLED)}  # fmt: skip
     findings.aggregate(n_samples=n_high)
     findings.add(**{f"{kind}_tokens": names for kind, names in by_class.items()})
     for row in table:
-        if row["classification"] == CORE and row["q"] is not None and row["q"] < ALPHA:
+        is_told = row["lift"] is not None and row["lift"] > 1 and row["p_corrected"] < ALPHA
+        if row["classification"] == CORE and is_told:
             findings.claim(
                 f"{row['token']} is in {100 * row['core_share']:.0f} % of the core rows of feature {spec.feature_id}, "
                 f"and {row['lift']:.2g} times as common in its high rows as in all rows (associated)"

@@ -2,43 +2,51 @@
 
 Interventional: in every base context each token is removed where it is and added where it is not, by the smallest
 legal change; the difference is always "with the token minus without it". Under cumulative coding removing a rung's
-token takes the higher rungs of its family with it, and adding it brings the lower ones, so that neighbouring rungs
-share their effect. Observational: log odds of each token in high rows (at or above a percentile of the active rows)
-against all other rows.
+token takes the higher rungs of its family with it, and adding it brings the lower ones, so neighbouring rungs share
+their effect. A family is therefore one unit: it starts at the lowest rung whose ADDITION moves the feature (a rung
+above it moves it too, one below does not); where nothing could be added, at the highest rung whose removal does.
+Observational: log odds of each token in high rows (at or above a percentile of the active rows) against all others;
+a family speaks through its most unequal rung.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
-from scipy.stats import hypergeom
 
 from mechscope.core import Spec, UsageError, derive_seed, numpy_generator
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.experiments.base_contexts import draw_bases
-from mechscope.experiments.cells import CELL_COLUMNS, FEW, flag_of
-from mechscope.experiments.changes import Change, parse_held
+from mechscope.experiments.cells import CELL_COLUMNS, flag_of
+from mechscope.experiments.changes import Change, Held, parse_held
 from mechscope.experiments.constraints import Constraints
 from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.enrichment import count_in_high
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.levels_of_activity import as_quantile
+from mechscope.experiments.observing import rows_holding_constant
 from mechscope.experiments.responses import measure
-from mechscope.experiments.selecting import ALPHA, confirm, with_halves
+from mechscope.experiments.results import ExperimentResult
+from mechscope.experiments.row_figures import DotSeries, dots_figure
+from mechscope.experiments.selecting import ALPHA
 from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
+from mechscope.experiments.token_effects import SweptTokens, judge_tokens
 from mechscope.experiments.types import CAUSAL, OBSERVED
-from mechscope.stats import Z_95, benjamini_hochberg
+from mechscope.reports import Figure
 
 __all__ = ["TokenInfluence", "TokenInfluenceVariables"]
 
-BASES, MOST_TOKENS = 150, 300
+BASES, MOST_TOKENS, DRAWN = 150, 300, 30
+UNIT_COLUMNS = ("family", "start", "verdict")
 INFLUENCE_COLUMNS = ("token", *CELL_COLUMNS, "removed_delta", "n_removed", "added_delta", "n_added",
-                     "held_out_delta", "held_out_p", "verdict")  # fmt: skip
+                     "held_out_delta", "held_out_p", *UNIT_COLUMNS)  # fmt: skip
 ENRICHMENT_COLUMNS = ("token", "n_high_with", "n_high", "n_other_with", "n_other", "high_share", "other_share",
-                      "log_odds", "low", "high", "p", "q", "held_out_p", "verdict", "flag")  # fmt: skip
+                      "log_odds", "low", "high", "p", "p_corrected", "held_out_p", *UNIT_COLUMNS, "flag")  # fmt: skip
 UP, DOWN, NONE = "enhancer", "suppressor", ""
 
 
@@ -48,7 +56,7 @@ class TokenInfluenceVariables(Spec):
     Attributes:
         high_percentile: of the active rows, from which on a row is high; 90 and 0.9 mean the same.
         top_k: how many enhancers and suppressors are listed.
-        stable_tokens, stable_groups, stable_weapon: what every condition has, as in a sweep.
+        stable_tokens, stable_groups, stable_weapon: what every context, and every row, has.
         min_effect: least effect that counts, as a share of the feature's effective maximum.
     """
 
@@ -63,6 +71,11 @@ class TokenInfluenceVariables(Spec):
     @classmethod
     def _is_a_quantile(cls, value: float) -> float:
         return as_quantile(value, "high_percentile")
+
+    @property
+    def groups_held(self) -> dict[str, str]:
+        """`stable_groups` with the weapon in it."""
+        return self.stable_groups | ({} if self.stable_weapon is None else {"weapon": self.stable_weapon})
 
 
 @EXPERIMENTS.register("token_influence")
@@ -82,43 +95,89 @@ class TokenInfluence(ExperimentKind):
         self, spec: ExperimentSpec, variables: TokenInfluenceVariables, context: ExperimentContext, findings: Findings
     ) -> None:
         """Sweep the vocabulary, or count."""
-        tokens = _tokens(context, findings)
-        enriched = _observe(spec, variables, context, findings, tokens)
+        held = parse_held(
+            context.domain, context.corpus.vocabulary, tokens=variables.stable_tokens, groups=variables.groups_held
+        )
+        findings.add(held=held.words)
+        tokens = _tokens(context, findings, held)
+        enriched = _observe(spec, variables, context, findings, tokens, held)
         if spec.mode == OBSERVED:
             _rank(enriched, "log_odds", variables.top_k, ENRICHMENT_COLUMNS, findings)
             for row in (row for row in enriched if row["verdict"]):
                 odds = "more" if row["verdict"] == UP else "less"
-                findings.claims.append(
-                    f"{row['token']} is {odds} common in high rows of feature {spec.feature_id} than in the others "
-                    f"(log odds {row['log_odds']:+.2g}, associated)"
+                findings.claim(
+                    f"{_unit(row)} is {odds} common in high rows of feature {spec.feature_id} than in the others "
+                    f"(log odds {row['log_odds']:+.2g}{_where(held)}, associated)"
                 )
             return
-        caused = _intervene(spec, variables, context, findings, tokens)
+        caused = _intervene(spec, variables, context, findings, tokens, held)
         _rank(caused, "mean_delta", variables.top_k, INFLUENCE_COLUMNS, findings)
         done = {row["token"]: row for row in caused}
+        moving = {row["family"] for row in caused if row["verdict"] and row["family"]}
         for row in enriched:
             other = done[row["token"]]
             is_flat = other["low"] is not None and other["low"] <= 0 <= other["high"]
-            if row["verdict"] and not other["verdict"] and is_flat:
+            if row["verdict"] and not other["verdict"] and is_flat and row["family"] not in moving:
                 findings.find(
                     f"{row['token']} is unequally common in high rows (log odds {row['log_odds']:+.2g}) "
                     f"though setting it changes nothing that could be measured ({other['mean_delta']:+.3g})"
                 )
 
+    def draw(self, result: ExperimentResult) -> Mapping[str, Figure]:
+        """The strongest tokens with their intervals, by what setting them does, or by their log odds."""
+        is_caused = result.evidence == CAUSAL
+        value = "mean_delta" if is_caused else "log_odds"
+        table = result.tables["token_deltas" if is_caused else "token_enrichment"]
+        known = [row for row in table.rows if isinstance(row.get(value), int | float)]
+        shown = sorted(known, key=lambda row: -abs(_number(row[value])))[:DRAWN]
+        order = [str(row["token"]) for row in sorted(shown, key=lambda row: -_number(row[value]))]
+        n = "n" if is_caused else "n_high_with"
+        said = "Activation with the token minus without it" if is_caused else "Log odds of the token in high rows"
+        return {
+            "tokens": dots_figure(
+                [DotSeries(said, table.rows, value, "low", "high", n)],
+                row_name="token",
+                order=order,
+                title=f"Tokens and feature {result.feature_id}",
+                caption=f"{said}, 95 % intervals; the {len(order)} of {len(table.rows)} tokens furthest from 0.",
+                value_title="change of activation" if is_caused else "log odds",
+            )
+        }
 
-def _tokens(context: ExperimentContext, findings: Findings) -> dict[str, int]:
-    """The tokens that are swept: no special ones; the commonest of a large vocabulary."""
+
+def _number(value: Any) -> float:
+    return float(value)
+
+
+def _where(held: Held) -> str:
+    return f", on contexts with {held.words}" if held.words else ""
+
+
+def _unit(row: Mapping[str, Any]) -> str:
+    return f"{row['family']} (most so its rung {row['start']})" if row["family"] else str(row["token"])
+
+
+def _tokens(context: ExperimentContext, findings: Findings, held: Held) -> SweptTokens:
+    """The tokens that are swept: no special ones, none that are held; the commonest of a large vocabulary."""
     inputs, vocabulary = context.inputs, context.corpus.vocabulary
     ids = {name: index for index, name in enumerate(vocabulary)}
     names = [*(token for tokens in inputs.families.values() for token in tokens), *inputs.binary_tokens]
+    constant = {token for family in held.change.rungs for rung in context.domain.families[family].tokens
+                for token in rung}  # fmt: skip
+    constant |= {context.domain.binaries[binary] for binary in held.change.binaries} | set(held.change.tokens_on)
+    names = [name for name in names if ids[name] not in constant]
     if len(names) > MOST_TOKENS:
         counts = np.bincount(context.corpus.tokens.ids, minlength=len(vocabulary))
         findings.drop("tokens beyond the commonest, not swept", len(names) - MOST_TOKENS)
         findings.warn(f"only the {MOST_TOKENS} commonest of {len(names):,} tokens were swept")
         names = sorted(names, key=lambda name: -int(counts[ids[name]]))[:MOST_TOKENS]
     if not names:
-        raise UsageError("a vocabulary of special tokens alone", expected="tokens", todo="use another subject")
-    return {name: ids[name] for name in names}
+        raise UsageError(
+            "no token to sweep: all are special, or held constant",
+            expected="a vocabulary with other tokens",
+            todo="use another subject, or hold less constant",
+        )
+    return SweptTokens.of(context.domain, {name: ids[name] for name in names})
 
 
 def _observe(
@@ -126,39 +185,51 @@ def _observe(
     variables: TokenInfluenceVariables,
     context: ExperimentContext,
     findings: Findings,
-    tokens: dict[str, int],
+    tokens: SweptTokens,
+    held: Held,
 ) -> list[dict[str, Any]]:
     is_main = spec.mode == OBSERVED
     found = slice_rows(spec, context, findings if is_main else Findings(), should_sample=is_main)
-    if is_main and (variables.stable_tokens or variables.stable_groups or variables.stable_weapon):
-        findings.warn("what is held constant applies to the intervention alone; narrow the slice instead")
+    if held.words:
+        try:
+            found = rows_holding_constant(found, context, held)
+        except UsageError as reason:
+            if is_main:
+                raise
+            findings.warn(f"nothing observed beside it: {reason.seen}")
+            return []
     if not found.is_active.any():
         raise UsageError("no row of the slice is active", expected="active rows", todo="widen the slice")
     cut = float(np.quantile(found.values[found.is_active], variables.high_percentile))
     high = found.is_active & (found.values >= cut)
     _, cluster = np.unique(context.clusters_of(found.rows), return_inverse=True)
-    generator = numpy_generator(derive_seed(spec.seed, "token influence"), "halves")
-    second = (generator.permutation(int(cluster.max()) + 1) % 2 == 1)[cluster]
+    seed = derive_seed(spec.seed, "token influence")
+    second = (numpy_generator(seed, "halves").permutation(int(cluster.max()) + 1) % 2 == 1)[cluster.reshape(-1)]
     findings.note(
         f"high rows: the {int(high.sum()):,} at or above {cut:.4g}, percentile {100 * variables.high_percentile:g} of "
         f"the {int(found.is_active.sum()):,} active rows; the other {int((~high).sum()):,} rows include those at zero; "
-        "log odds with half a row added to each count, Wald intervals; p: hypergeometric, two-sided; q: "
-        "Benjamini-Hochberg over the tokens; a verdict takes q in one half and p in the other"
+        "log odds with half a row added to each count, Wald intervals; p: hypergeometric, two-sided; p_corrected: "
+        "max-T over all tokens; a verdict takes p_corrected in one half and p in the other"
     )
-    masks = np.stack([context.rows_with(token)[found.rows] for token in tokens.values()], axis=1)
-    everything, first, other = (_odds(masks[keep], high[keep]) for keep in (np.ones(len(high), bool), ~second, second))
+    masks = np.stack([context.rows_with(token)[found.rows] for token in tokens.ids.values()], axis=1)
+    parts = (np.ones(len(high), bool), ~second, second)
+    everything, first, other = (count_in_high(masks[keep], high[keep], seed=seed) for keep in parts)
     rows = []
-    for index, name in enumerate(tokens):
+    for index, name in enumerate(tokens.ids):
         row = {"token": name, **{key: column[index] for key, column in everything.items()}}
         sign = np.sign(first["log_odds"][index])
         p_other = other["p"][index]
-        holds = first["q"][index] < ALPHA and p_other < ALPHA and np.sign(other["log_odds"][index]) == sign
-        row |= {"held_out_p": p_other, "verdict": (UP if sign > 0 else DOWN) if holds else NONE}
+        holds = first["p_corrected"][index] < ALPHA and p_other < ALPHA
+        holds &= bool(np.sign(other["log_odds"][index]) == sign)
+        verdict = (UP if sign > 0 else DOWN) if holds else NONE
         n_with = int(row["n_high_with"] + row["n_other_with"])
-        row["flag"] = flag_of(min(n_with, int(high.sum())))
+        row |= {"held_out_p": p_other, "verdict": verdict, "flag": flag_of(min(n_with, int(high.sum())))}
+        row |= {"family": tokens.family_of.get(name), "start": tokens.rung_of.get(name)}
         rows.append(row)
+    _one_a_family(rows)
     rows.sort(key=lambda row: -np.nan_to_num(row["log_odds"], nan=-np.inf))
-    findings.table("token_enrichment", ENRICHMENT_COLUMNS, rows, caption="OBSERVATIONAL: tokens in high rows.")
+    findings.table("token_enrichment", ENRICHMENT_COLUMNS, rows, caption="OBSERVATIONAL: tokens in high rows. A family "
+                   "has its verdict at its most unequal rung.")  # fmt: skip
     findings.add(high_threshold=cut, n_high=int(high.sum()), high_percentile=variables.high_percentile)
     if is_main:
         findings.n_contexts_tested, findings.n_comparisons = len(found), int((~np.isnan(everything["p"])).sum())
@@ -166,28 +237,18 @@ def _observe(
     return rows
 
 
-def _odds(masks: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
-    """Counts, log odds and tests of each token (columns of `masks`); none for tokens or high rows below 5."""
-    n_high, n_other = int(high.sum()), int((~high).sum())
-    k_high, k_other = masks[high].sum(axis=0), masks[~high].sum(axis=0)
-    a, b, c, d = (count + 0.5 for count in (k_high, n_high - k_high, k_other, n_other - k_other))
-    log_odds, error = np.log(a * d / (b * c)), np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
-    k, n = k_high + k_other, n_high + n_other
-    tails = np.minimum(hypergeom.sf(k_high - 1, n, k, n_high), hypergeom.cdf(k_high, n, k, n_high))
-    known = (k >= FEW) & (n - k >= FEW) & (n_high >= FEW)
-    p = np.where(known, np.minimum(1.0, 2 * tails), np.nan)
-    q = benjamini_hochberg(p, skip_nan=True) if known.any() else p
-
-    def kept(values: np.ndarray) -> np.ndarray:
-        return np.where(known, values, np.nan)
-
-    return {
-        "n_high_with": k_high, "n_high": np.full(len(k), n_high),
-        "n_other_with": k_other, "n_other": np.full(len(k), n_other),
-        "high_share": k_high / max(1, n_high), "other_share": k_other / max(1, n_other),
-        "log_odds": kept(log_odds), "low": kept(log_odds - Z_95 * error), "high": kept(log_odds + Z_95 * error),
-        "p": p, "q": q,
-    }  # fmt: skip
+def _one_a_family(rows: Sequence[dict[str, Any]]) -> None:
+    """Leave each family the verdict of its strongest token alone; the others keep their numbers."""
+    best: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["verdict"] and row["family"]:
+            size = abs(row["log_odds"]) / max(1e-12, row["high"] - row["low"])
+            known = best.setdefault(row["family"], row)
+            if size > abs(known["log_odds"]) / max(1e-12, known["high"] - known["low"]):
+                best[row["family"]] = row
+    for row in rows:
+        if row["family"] and row is not best.get(row["family"]):
+            row |= {"verdict": NONE}
 
 
 def _intervene(
@@ -195,73 +256,50 @@ def _intervene(
     variables: TokenInfluenceVariables,
     context: ExperimentContext,
     findings: Findings,
-    tokens: dict[str, int],
+    tokens: SweptTokens,
+    held: Held,
 ) -> list[dict[str, Any]]:
-    groups = variables.stable_groups | ({} if variables.stable_weapon is None else {"weapon": variables.stable_weapon})
-    held = parse_held(context.domain, context.corpus.vocabulary, tokens=variables.stable_tokens, groups=groups)
     bases = draw_bases(spec, context, findings, held=held, n_bases=BASES)
-    swept = {name: token for name, token in tokens.items() if not _is_held(held.change, name, context)}
     changes = [Change("as it is")]
-    for name, token in swept.items():
+    for name, token in tokens.ids.items():
         changes += [Change(f"{name} removed", tokens_off=(token,)), Change(f"{name} added", tokens_on=(token,))]
     constraints = Constraints(spec.constraints, context, findings)
     responses = measure(context, spec.feature_id, bases, changes, constraints)
-    has = np.array([[token in base.tokens for token in swept.values()] for base in bases.contexts])
+    has = np.array([[token in base.tokens for token in tokens.ids.values()] for base in bases.contexts])
     itself = responses.values[:, [0]]
     removed = np.where(has, itself - responses.values[:, 1::2], np.nan)
     added = np.where(has, np.nan, responses.values[:, 2::2] - itself)
-    deltas = np.where(has, removed, added)
-    findings.n_contexts_tested = int((~np.isnan(deltas).all(axis=1)).sum())
-    is_withheld = constraints.floor(responses.values, touches_group=bool(held.change.groups))
+    findings.n_contexts_tested = int((~np.isnan(removed) | ~np.isnan(added)).any(axis=1).sum())
+    constraints.floor(responses.values, touches_group=bool(held.change.groups))
     least = variables.min_effect * float(context.inputs.store.stats(spec.feature_id).effective_maximum or 1.0)
     seed = derive_seed(spec.seed, "token influence")
-    cells, selecting = with_halves(deltas, bases, seed=seed)
-    findings.n_comparisons = cells.n_tested
-    rows = []
-    for index, name in enumerate(swept):
-        row = {"token": name, **cells.row(index), "verdict": NONE, "held_out_delta": None, "held_out_p": None}
-        for word, values in (("removed", removed[:, index]), ("added", added[:, index])):
-            known = values[~np.isnan(values)]
-            row |= {f"{word}_delta": float(known.mean()) if len(known) else None, f"n_{word}": len(known)}
-        if selecting.p_corrected[index] < ALPHA and abs(selecting.mean[index]) >= least:
-            sign = float(np.sign(selecting.mean[index]))
-            told = confirm(deltas[:, index], bases, sign=sign, min_effect=least, seed=derive_seed(seed, name))
-            row |= {"held_out_delta": told.mean, "held_out_p": told.p}
-            row["verdict"] = (UP if sign > 0 else DOWN) if told.holds else NONE
-        rows.append(row)
-        if row["verdict"] and not is_withheld:
-            verb = "raises" if row["verdict"] == UP else "lowers"
-            findings.claim(
-                f"{name} {verb} feature {spec.feature_id} by {abs(row['mean_delta']):.3g} (set against unset)"
-            )
+    rows, n_tested = judge_tokens(tokens, removed, added, bases, least=least, seed=seed)
+    findings.n_comparisons = n_tested
+    for row in (row for row in rows if row["verdict"]):
+        verb = "raises" if row["verdict"] == UP else "lowers"
+        since = f"{row['family']} from rung {row['start']} on" if row["family"] else row["token"]
+        size = abs(row["mean_delta"])
+        findings.claim(
+            f"{since} {verb} feature {spec.feature_id} by {size:.3g} ({row['token']} set against unset{_where(held)})"
+        )
     rows.sort(key=lambda row: -np.nan_to_num(row["mean_delta"], nan=-np.inf))
     findings.table(
         "token_deltas",
         INFLUENCE_COLUMNS,
         rows,
         caption="Activation with the token minus without it, paired. Intervals: 95 %, cluster bootstrap; p: sign-flip, "
-        f"corrected by max-T over {cells.n_tested} tokens; effect: d_z. A verdict was chosen on one half of the base "
-        "contexts and confirmed on the other.",
+        f"corrected by max-T over {n_tested} cells (tokens, and what adding and removing each rung does); effect: d_z. "
+        "A family has one verdict, at the rung where it starts, chosen on one half and confirmed on the other.",
     )
-    each = deltas[~np.isnan(deltas)]
+    each = np.where(np.isnan(removed), added, removed)
+    each = each[~np.isnan(each)]
     findings.aggregate(
         mean_delta=float(each.mean()) if len(each) else None,
         std_delta=float(each.std(ddof=1)) if len(each) > 1 else None,
         n_samples=len(bases),
     )
-    findings.add(min_effect=least, held=held.words)
-    # tokens that are held have no difference to show
-    unswept = [name for name in tokens if name not in swept]
-    return rows + [
-        {"token": name, "low": None, "high": None, "verdict": NONE, "mean_delta": np.nan} for name in unswept
-    ]
-
-
-def _is_held(change: Change, name: str, context: ExperimentContext) -> bool:
-    token = list(context.corpus.vocabulary).index(name)
-    if token in change.tokens_on or any(context.domain.binaries[binary] == token for binary in change.binaries):
-        return True
-    return any(token in tokens for family in change.rungs for tokens in context.domain.families[family].tokens)
+    findings.add(min_effect=least)
+    return rows
 
 
 def _rank(rows: list[dict[str, Any]], value: str, top_k: int, columns: tuple[str, ...], findings: Findings) -> None:

@@ -80,18 +80,27 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.counts + other.counts, self.sums + other.sums, self.products + other.products)
 
-    def fit(self, n_levels: int) -> Fit:
-        """Least squares of the outcome on design and strata; coefficients that the others make up are shared out."""
+    def solved(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """(X'X)^-1 of the design less its stratum means, the coefficients, and how many columns say something of
+        their own; coefficients that the others make up are shared out."""
         means = self.sums / np.maximum(self.counts, 1)[:, None]
         within = self.products - means[:, :-1].T @ self.sums
-        raw, left = np.diag(self.products), np.diag(within[:, :-1])
-        is_known = left > NOTHING * np.maximum(raw, 1)
+        left = np.diag(within[:, :-1])
+        is_known = left > NOTHING * np.maximum(np.diag(self.products), 1)
         scale = np.where(is_known, np.sqrt(np.where(is_known, left, 1)), np.inf)
-        inverse = np.linalg.pinv(within[:, :-1] / np.outer(scale, scale), rcond=RCOND, hermitian=True)
+        values, vectors = np.linalg.eigh(within[:, :-1] / np.outer(scale, scale))
+        kept = values > RCOND * max(1.0, float(values.max(initial=0.0)))
+        inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
         bread = inverse / np.outer(scale, scale)
-        beta = bread @ within[:, -1]
+        return bread, bread @ within[:, -1], int(kept.sum())
+
+    def fit(self, n_levels: int) -> Fit:
+        """Least squares of the outcome on design and strata."""
+        bread, beta, _ = self.solved()
+        means = self.sums / np.maximum(self.counts, 1)[:, None]
         directions = np.column_stack([beta, bread[:, :n_levels]])
-        return Fit(beta, is_known[:n_levels], directions, means[:, :-1] @ directions, means[:, -1])
+        is_known = np.diag(bread)[:n_levels] > 0
+        return Fit(beta, is_known, directions, means[:, :-1] @ directions, means[:, -1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
+from mechscope.corpora import Ragged
 from mechscope.corpora.domain import Context
 from mechscope.corpora.domain_for import domain_for
 from mechscope.experiments import ExperimentContext
+from mechscope.experiments.activation import ActivationFunction
 from mechscope.features import FeatureInputs
 from mechscope.store.sparse import FeatureStats, FeatureStore
 from mechscope.store.sparse.statistics import FeatureTable, stats_of
@@ -17,7 +20,7 @@ from mechscope.store.sparse.statistics import FeatureTable, stats_of
 __all__ = ["PlantedActivations", "PlantedStore", "plant_feature"]
 
 
-class PlantedActivations:
+class PlantedActivations(ActivationFunction):
     """Stands where `ExperimentContext.activations` is: `function` of each context, floored at 0."""
 
     def __init__(self, function: Callable[[Context], float]) -> None:
@@ -26,13 +29,27 @@ class PlantedActivations:
 
     def __call__(self, contexts: Sequence[Context], feature: int) -> np.ndarray:
         """Activations, float64 [n]."""
-        return np.maximum(self.before_floor(contexts, feature), 0.0)
+        return np.asarray(np.maximum(self.before_floor(contexts, feature), 0.0))
 
     def before_floor(self, contexts: Sequence[Context], feature: int) -> np.ndarray:
         """The function itself, negative values and all, float64 [n]."""
         del feature
         self.n_forwards += len(contexts)
         return np.array([self.function(context) for context in contexts], dtype=np.float64)
+
+    def of_rows(self, tokens: Ragged, inputs: Mapping[str, np.ndarray], feature: int) -> np.ndarray:
+        """Activations of contexts in arrays, float64 [n]."""
+        return np.asarray(np.maximum(self.before_floor_of_rows(tokens, inputs, feature), 0.0))
+
+    def before_floor_of_rows(self, tokens: Ragged, inputs: Mapping[str, np.ndarray], feature: int) -> np.ndarray:
+        """The function itself for contexts in arrays, float64 [n]."""
+        ids, ends = tokens.ids.tolist(), tokens.indptr.tolist()
+        columns = {name: column.tolist() for name, column in inputs.items()}
+        contexts = [
+            Context(tuple(ids[start:end]), {name: column[at] for name, column in columns.items()})
+            for at, (start, end) in enumerate(pairwise(ends))
+        ]
+        return self.before_floor(contexts, feature)
 
 
 class PlantedStore(FeatureStore):

@@ -199,6 +199,20 @@ COMMANDS = (
             Flag("least", "Reliability that it must reach besides beating its shuffles.", float),
         ),
     ),
+    Command(
+        "minimal-cores",
+        "minimal_cores",
+        "Irreducible sets of tokens that keep the feature up.",
+        (
+            Flag("threshold", "Share of a context's activation that a core keeps.", float),
+            Flag("n_contexts", "Highly active contexts searched.", int),
+            Flag("high_percentile", "Of the active rows, from which on a context is searched.", float),
+            Flag("method", "auto, quickxplain or ddmin."),
+            Flag("budget", "Evaluations that the search in one context may use.", int),
+            Flag("top_k", "How many cores are verified on held-out contexts.", int),
+            *STABLE,
+        ),
+    ),
 )
 
 

@@ -1,0 +1,259 @@
+"""Irreducible sets of tokens that keep a feature up, and whether they do so, and are needed, in held-out contexts.
+
+1. In highly active contexts of one half tokens are taken away (slots stay empty, lower rungs stay, the weapon stays).
+   A core keeps the stated share of the context's activation and loses it with any further token. All subsets are tried
+   for up to 10 tokens, else QuickXplain or ddmin within a budget, with all alternative cores that turn up.
+2. Each core is tried in every searched context that has it; tokens are counted; a few cores that cover the contexts.
+3. On the other half a core is kept alone, inserted, and removed, each beside a change of the same shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from mechscope.core import Spec, UsageError, derive_seed
+from mechscope.core.kinds import EXPERIMENTS
+from mechscope.experiments.cells import FEW
+from mechscope.experiments.changes import parse_held
+from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.core_contexts import CoreContexts
+from mechscope.experiments.core_finding import (
+    CoreMethod,
+    FoundCores,
+    SearchedContext,
+    consensus,
+    count_tokens,
+    search_contexts,
+)
+from mechscope.experiments.core_players import Players
+from mechscope.experiments.core_tests import CoreVerification
+from mechscope.experiments.core_trials import CoreTrials
+from mechscope.experiments.findings import Findings
+from mechscope.experiments.kind import ExperimentKind
+from mechscope.experiments.levels_of_activity import as_quantile
+from mechscope.experiments.results import ExperimentResult
+from mechscope.experiments.specs import ExperimentSpec
+from mechscope.experiments.types import CAUSAL
+from mechscope.reports import Estimate, Figure
+from mechscope.reports.figures import NamedValue, named_bars
+
+__all__ = ["MinimalCores", "MinimalCoresVariables"]
+
+CORES_SHOWN = 40
+CONTEXT_COLUMNS = ("context", "activation", "baseline", "n_tokens", "n_cores", "smallest_core", "cores", "method",
+                   "is_complete", "statement", "n_evaluations")  # fmt: skip
+CORE_COLUMNS = ("core", "size", "n", "n_sufficient", "share", "low", "high", "n_minimal", "cover_rank", "flag")
+TOKEN_COLUMNS = ("token", "n", "n_in_core", "share", "low", "high", "n_in_every_core", "contexts_share", "flag")
+
+
+class MinimalCoresVariables(Spec):
+    """The variables of minimal cores.
+
+    Attributes:
+        threshold: share of a context's own activation that a core must keep.
+        high_percentile: of the active rows, from which on a context is searched; 90 and 0.9 mean the same.
+        n_contexts: how many are searched, unless the slice has a `sample_size`.
+        method: "auto" tries all subsets of up to 10 tokens and uses ddmin beyond; "quickxplain" takes the feature as
+            monotone (fewer evaluations, checked for contradictions); "ddmin" assumes nothing.
+        budget: evaluations that the search in one context may use.
+        top_k: how many cores are verified.
+        n_held_out: held-out contexts a trial of a core.
+        stable_tokens, stable_weapon: what every condition holds; never part of a core.
+        min_effect: least effect that counts, as a share of the feature's effective maximum.
+    """
+
+    threshold: float = Field(default=0.5, gt=0, le=1)
+    high_percentile: float = 0.9
+    n_contexts: int = Field(default=20, ge=5)
+    method: CoreMethod = "auto"
+    budget: int = Field(default=1024, ge=2)
+    top_k: int = Field(default=8, ge=1)
+    n_held_out: int = Field(default=100, ge=5)
+    stable_tokens: tuple[str, ...] = ()
+    stable_weapon: str | None = None
+    min_effect: float = Field(default=0.02, ge=0, le=1)
+
+    @field_validator("high_percentile")
+    @classmethod
+    def _is_a_quantile(cls, value: float) -> float:
+        return as_quantile(value, "high_percentile")
+
+
+@EXPERIMENTS.register("minimal_cores")
+class MinimalCores(ExperimentKind):
+    """Minimal cores."""
+
+    name = "minimal_cores"
+    aliases = ("cores",)
+    title = "Irreducible sets of tokens that keep the feature up"
+    variables = MinimalCoresVariables
+    modes = (CAUSAL,)
+
+    def run(
+        self, spec: ExperimentSpec, variables: MinimalCoresVariables, context: ExperimentContext, findings: Findings
+    ) -> None:
+        """Search, count, verify."""
+        groups = {} if variables.stable_weapon is None else {"weapon": variables.stable_weapon}
+        held = parse_held(context.domain, context.corpus.vocabulary, tokens=variables.stable_tokens, groups=groups)
+        constraints = Constraints(spec.constraints, context, findings)
+        drawn = CoreContexts.draw(
+            spec,
+            context,
+            findings,
+            constraints,
+            held,
+            quantile=variables.high_percentile,
+            n_contexts=variables.n_contexts,
+        )
+        names = (*held.change.rungs, *held.change.binaries)
+        players = [Players.of(context.domain, base, leave_out=names) for base in drawn.searched]
+        searched = search_contexts(
+            context,
+            spec.feature_id,
+            players,
+            constraints,
+            share=variables.threshold,
+            method=variables.method,
+            budget=variables.budget,
+            seed=derive_seed(spec.seed, "cores"),
+        )
+        if len(searched) < FEW:
+            raise UsageError(
+                f"{len(searched)} contexts in which the feature is active and tokens can be left out",
+                expected=f"at least {FEW}",
+                todo="use a domain with families or binaries, or another slice",
+            )
+        findings.n_contexts_tested = len(searched)
+        _write_contexts(searched, context, findings, variables)
+        found = FoundCores.of(searched, context, spec.feature_id, constraints, share=variables.threshold)
+        _write_cores(found, searched, findings)
+        if not found.cores:
+            findings.warn("no token is needed in any context searched, so there is no core to verify")
+            return
+        trials = CoreTrials(context, spec.feature_id, drawn, constraints, held=names, seed=spec.seed)
+        chosen = tuple(dict.fromkeys([*found.covering, *found.cores]))[: variables.top_k]
+        least = variables.min_effect * _effective_maximum(context, spec.feature_id)
+        level = variables.threshold * float(np.median([one.activation for one in searched]))
+        verification = CoreVerification(
+            chosen, trials, findings, share=variables.threshold, level=level, least=least, n=variables.n_held_out
+        )
+        verification.run(spec, constraints)
+
+    def draw(self, result: ExperimentResult) -> Mapping[str, Figure]:
+        """How often each token is in a core, and what inserting and removing the cores does."""
+        figures = {}
+        if "tokens" in result.tables:
+            figures["tokens_in_cores"] = named_bars(
+                _named(result, "tokens", ("token",), "share")[:CORES_SHOWN],
+                title="Tokens in cores",
+                caption=f"Feature {result.feature_id}: share of the searched contexts with the token in which it is in "
+                "a core; 95 % intervals.",
+                value_title="share",
+            )
+        if "core_tests" in result.tables:
+            figures["core_tests"] = named_bars(
+                _named(result, "core_tests", ("test", "core"), "mean_delta"),
+                title="Cores put in and taken out",
+                caption=f"Feature {result.feature_id}, held-out contexts: paired change of the activation; 95 % "
+                "intervals.",
+                value_title="change of activation",
+                reference=0.0,
+            )
+        return figures
+
+
+def _named(result: ExperimentResult, table: str, names: Sequence[str], value: str) -> list[NamedValue]:
+    found = []
+    for row in result.tables[table].rows:
+        number, low, high, n = (row.get(key) for key in (value, "low", "high", "n"))
+        if isinstance(number, int | float) and isinstance(n, int):
+            ends = {"low": low, "high": high} if low is not None and high is not None else {}
+            estimate = Estimate.parse({"value": number, "n": n, **ends})
+            found.append(NamedValue(name=": ".join(str(row[name]) for name in names), estimate=estimate))
+    return found
+
+
+def _effective_maximum(context: ExperimentContext, feature: int) -> float:
+    values = context.row_activations(feature)
+    return float(np.quantile(values[values > 0], 0.995))
+
+
+def _write_contexts(
+    searched: Sequence[SearchedContext],
+    context: ExperimentContext,
+    findings: Findings,
+    variables: MinimalCoresVariables,
+) -> None:
+    rows = [
+        {
+            "context": context.domain.render(one.players.base),
+            "activation": one.activation,
+            "baseline": one.baseline,
+            "n_tokens": len(one.players),
+            "n_cores": len(one.cores),
+            "smallest_core": str(one.cores[0]) if one.cores else None,
+            "cores": "; ".join(map(str, one.cores)),
+            "method": one.search.method,
+            "is_complete": one.search.is_complete,
+            "statement": one.search.statement,
+            "n_evaluations": one.search.n_evaluations,
+        }
+        for one in searched
+    ]
+    findings.table(
+        "contexts",
+        CONTEXT_COLUMNS,
+        rows,
+        caption=f"Searched contexts: cores that keep {variables.threshold:g} of the activation with all other tokens "
+        "left out (baseline: with none left). Families stand at their lowest sufficient rung.",
+    )
+    stuck = {f"{name} cannot be absent: it is held against rung {rung}" for one in searched
+             for name, rung in one.players.floors.items() if rung}  # fmt: skip
+    for text in sorted(stuck):
+        findings.note(text)
+    n_complete = sum(one.search.is_complete for one in searched)
+    if n_complete < len(searched):
+        findings.warn(
+            f"in {len(searched) - n_complete} of {len(searched)} contexts the list of cores may not be complete: "
+            "see `statement` in the table of contexts, or raise `budget`"
+        )
+
+
+def _write_cores(found: FoundCores, searched: Sequence[SearchedContext], findings: Findings) -> None:
+    n_bare = sum(any(not core.parts for core in one.cores) for one in searched)
+    findings.add(
+        n_contexts=len(searched),
+        n_without_tokens=n_bare,
+        n_distinct_cores=len(found.cores),
+        top_core=str(found.cores[0]) if found.cores else None,
+        top_core_share=found.n_sufficient[found.cores[0]] / len(searched) if found.cores else None,
+        consensus_core=str(consensus(searched)),
+        covering_cores=[str(core) for core in found.covering],
+        share_complete=sum(one.search.is_complete for one in searched) / len(searched),
+        n_evaluations=sum(one.search.n_evaluations for one in searched),
+    )
+    findings.aggregate(n_samples=len(searched))
+    if n_bare:
+        findings.find(
+            f"in {n_bare} of {len(searched)} contexts no token is needed: what is held (the weapon among it) keeps the "
+            "share by itself"
+        )
+    findings.table(
+        "cores",
+        CORE_COLUMNS,
+        [found.row(core) for core in found.cores[:CORES_SHOWN]],
+        caption="Of the searched contexts that have all of a core (n), those in which it suffices alone; n_minimal: in "
+        "which it is irreducible; cover_rank: place in a short list of which each context has one. 95 % Wilson "
+        f"intervals. {len(found.cores)} distinct cores.",
+    )
+    findings.table(
+        "tokens",
+        TOKEN_COLUMNS,
+        count_tokens(searched),
+        caption="Of the searched contexts that have a token (n), those in which it is in a core; in every core: no "
+        "core does without it. A rung counts where a core needs this rung or a higher one. 95 % Wilson intervals.",
+    )

@@ -16,7 +16,16 @@ from mechscope.core import UsageError
 if TYPE_CHECKING:
     from mechscope.experiments import ExperimentResult
 
-__all__ = ["ExperimentCall", "print_experiment", "read_list", "read_numbers", "read_pairs", "read_settings", "run_call"]
+__all__ = [
+    "ExperimentCall",
+    "print_experiment",
+    "read_list",
+    "read_numbers",
+    "read_pairs",
+    "read_settings",
+    "read_token_pairs",
+    "run_call",
+]
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,17 @@ def read_pairs(text: str | None) -> list[list[int]] | None:
             f"{wrong[0]!r} among {text!r}", expected="pairs of whole numbers", todo="write them as 3:15,6:21"
         )
     return [[int(end) for end in ends] for ends in halves]
+
+
+def read_token_pairs(text: str | None) -> list[list[str]] | None:
+    """Pairs of names such as "comeback:haunt,comeback:SCU 12"; None stays None. Raises UsageError."""
+    parts = read_list(text)
+    if parts is None:
+        return None
+    halves = [[end.strip() for end in part.split(":")] for part in parts]
+    if wrong := [part for part, ends in zip(parts, halves, strict=True) if len(ends) != 2 or not all(ends)]:
+        raise UsageError(f"{wrong[0]!r} among {text!r}", expected="pairs of names", todo="write them as a:b,c:d")
+    return halves
 
 
 def read_settings(pairs: list[str]) -> dict[str, Any]:

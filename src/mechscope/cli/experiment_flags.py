@@ -10,7 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from mechscope.cli.experiment_calls import ExperimentCall, read_list, read_numbers, read_pairs, run_call
+from mechscope.cli.experiment_calls import (
+    ExperimentCall,
+    read_list,
+    read_numbers,
+    read_pairs,
+    read_token_pairs,
+    run_call,
+)
 from mechscope.cli.options import AsJson, SubjectName, WorkspaceFolder
 
 __all__ = [
@@ -127,6 +134,36 @@ COMMANDS = (
         (
             Flag("high_percentile", "Of the active rows, from which on a row is high: 90 and 0.9 are the same.", float),
             Flag("top_k", "How many are listed.", int),
+            *STABLE,
+        ),
+    ),
+    Command(
+        "interactions",
+        "pairwise_interactions",
+        "Pairs of tokens: whether two together do more, or less, than the sum of each.",
+        (
+            Flag(
+                "tokens",
+                "Every one with every other; binaries, rungs, weapon=NAME. By default chosen.",
+                reads=read_list,
+            ),
+            Flag("pairs", "These pairs alone, such as comeback:haunt,comeback:SCU_12.", reads=read_token_pairs),
+            Flag("top_k", "How many tokens are chosen when none are named.", int),
+            Flag("scale", "pre_activation (before ReLU or TopK, the default), activation or log."),
+            Flag("players", "Tokens in the game behind Shapley and Banzhaf interaction; 0 for none.", int),
+            Flag("shapiq_indices", "STII, FSII, FBII, joined by commas; they need shapiq.", reads=read_list),
+            *STABLE,
+        ),
+    ),
+    Command(
+        "conditional-interactions",
+        "conditional_interactions",
+        "How a third token or weapon changes the interaction of a pair.",
+        (
+            Flag("pair", "Two tokens joined by a comma; by default the pair that interacts most.", reads=read_list),
+            Flag("modulators", "Tokens or weapon=NAME, joined by commas; by default chosen.", reads=read_list),
+            Flag("top_k", "How many modulators are chosen when none are named.", int),
+            Flag("scale", "pre_activation (before ReLU or TopK, the default), activation or log."),
             *STABLE,
         ),
     ),

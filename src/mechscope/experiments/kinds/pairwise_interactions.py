@@ -1,0 +1,279 @@
+"""Pairs of tokens: do two together do more, or less, than the sum of each?
+
+Interventional: a factorial design on every base context, the four corners paired; the second difference
+f(a, b) - f(a) - f(b) + f(0) is 0 when effects add up. Above 0 it is named synergy, below 0 redundancy, on the stated
+scale alone: by default before the dictionary's ReLU or TopK, where no floor can make it. Beside it stand the scales of
+the activation and its logarithm, the floor's part, exact Shapley and Banzhaf interaction, and what rows show.
+Observational: rows in the four cells, zeros included, adjusted for named confounders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from mechscope.core import Spec, UsageError, derive_seed
+from mechscope.core.kinds import EXPERIMENTS
+from mechscope.experiments.algorithms.shapiq_indices import ShapiqIndex, require_shapiq
+from mechscope.experiments.base_contexts import draw_bases
+from mechscope.experiments.candidates import common_in_high_rows, influential
+from mechscope.experiments.cells import CELL_COLUMNS
+from mechscope.experiments.changes import Held, parse_held
+from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.factorial import Corners, Design, Scale, measure_corners, scale_words
+from mechscope.experiments.factors import Factor, every_factor, parse_factors, require_apart
+from mechscope.experiments.findings import Findings
+from mechscope.experiments.interaction_estimates import Estimates, estimate
+from mechscope.experiments.interaction_figures import pairs_figure
+from mechscope.experiments.interaction_games import play_pairs
+from mechscope.experiments.interaction_tables import (
+    ALONE_COLUMNS,
+    HELD_COLUMNS,
+    aggregate_differences,
+    alone_row,
+    design_rows,
+    floor_table,
+    say_scales,
+    scales_table,
+)
+from mechscope.experiments.interactions_beside import observed_table, rows_beside, topics_held
+from mechscope.experiments.kind import ExperimentKind
+from mechscope.experiments.observed_interactions import halves_of, observe_designs, observed_row
+from mechscope.experiments.observing import rows_holding_constant
+from mechscope.experiments.results import ExperimentResult
+from mechscope.experiments.slicing import slice_rows
+from mechscope.experiments.specs import ExperimentSpec
+from mechscope.experiments.types import CAUSAL, OBSERVED
+from mechscope.reports import Figure
+
+__all__ = ["PairwiseInteractions", "PairwiseVariables"]
+
+BASES = 200
+PAIR_COLUMNS = ("first", "second", *CELL_COLUMNS, *ALONE_COLUMNS, *HELD_COLUMNS)
+VERDICTS = {1: "synergy", -1: "redundancy"}
+
+
+class PairwiseVariables(Spec):
+    """The variables of pairwise interactions.
+
+    Attributes:
+        tokens: what is paired, every one with every other: binaries ("comeback"), rungs ("special_charge_up_12"),
+            tokens, groups ("weapon=Splattershot", or its name alone). By default the `top_k` of largest effect where
+            the feature is high, chosen on one half.
+        pairs: these pairs alone, instead of all pairs of `tokens`.
+        top_k: tokens chosen when none are named.
+        scale: on which the difference is tested and named: "pre_activation" (before ReLU or TopK), "activation" or
+            "log"; by default before, and the activation in observational mode, which knows no other.
+        players: tokens in the game behind Shapley and Banzhaf interaction, 2^players forwards a base context; 0: none.
+        shapiq_indices: further indices of that game ("STII", "FSII", "FBII"), which need shapiq.
+        stable_tokens, stable_groups, stable_weapon: what every condition has, as in a sweep.
+        confounders: what the observed interaction is adjusted for; by default the weapon, other families and binaries.
+        min_effect: least interaction that counts, as a share of the feature's effective maximum.
+        observed_beside: show what rows have beside the intervention.
+    """
+
+    tokens: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    top_k: int = Field(default=8, ge=2, le=40)
+    scale: Scale | None = None
+    players: int = Field(default=5, ge=0, le=10)
+    shapiq_indices: tuple[ShapiqIndex, ...] = ()
+    stable_tokens: tuple[str, ...] = ()
+    stable_groups: dict[str, str] = {}
+    stable_weapon: str | None = None
+    confounders: tuple[str, ...] | None = None
+    min_effect: float = Field(default=0.02, ge=0, le=1)
+    observed_beside: bool = True
+
+
+@EXPERIMENTS.register("pairwise_interactions")
+class PairwiseInteractions(ExperimentKind):
+    """Second differences of pairs of tokens."""
+
+    name = "pairwise_interactions"
+    aliases = ("interactions",)
+    title = "Pairs of tokens: synergy and redundancy"
+    variables = PairwiseVariables
+    modes = (CAUSAL, OBSERVED)
+    alternatives = (
+        "rows with both go with a weapon (or another group) that is what the feature follows",
+        "players who take both tend to take other abilities too, and those are what the feature follows",
+        "the floor at zero makes means of activations interact where effects before it add up",
+    )
+
+    def run(
+        self, spec: ExperimentSpec, variables: PairwiseVariables, context: ExperimentContext, findings: Findings
+    ) -> None:
+        """Measure every pair in the spec's mode."""
+        groups = variables.stable_groups
+        groups = groups | ({} if variables.stable_weapon is None else {"weapon": variables.stable_weapon})
+        held = parse_held(context.domain, context.corpus.vocabulary, tokens=variables.stable_tokens, groups=groups)
+        names = list(dict.fromkeys(name for pair in variables.pairs for name in pair)) or list(variables.tokens)
+        if variables.pairs and variables.tokens:
+            raise UsageError("both tokens and pairs", expected="one of them", todo="leave one out")
+        if len(names) == 1:
+            raise UsageError(f"one token, {names[0]!r}", expected="two or more", todo="name another")
+        if variables.shapiq_indices:
+            require_shapiq()
+        named = parse_factors(context, names, held)
+        findings.add(held=held.words, scale=variables.scale or _default(spec))
+        if spec.mode == OBSERVED:
+            _observe(spec, variables, context, findings, held, named)
+        else:
+            _intervene(spec, variables, context, findings, held, named)
+
+    def draw(self, result: ExperimentResult) -> Mapping[str, Figure]:
+        """The pairs as a heatmap, blue below the sum and orange above it."""
+        table = result.tables.get("pair_interactions")
+        return {"pairs": pairs_figure(table, result.feature_id, str(result.evidence))}
+
+
+def _default(spec: ExperimentSpec) -> Scale:
+    return "activation" if spec.mode == OBSERVED else "pre_activation"
+
+
+def _names(design: Design) -> dict[str, str]:
+    return {"first": design[0].name, "second": design[1].name}
+
+
+def _label(design: Design) -> str:
+    return f"{design[0].name} and {design[1].name}"
+
+
+def _designs(variables: PairwiseVariables, factors: list[Factor], findings: Findings) -> list[Design]:
+    """The pairs asked for, or all pairs of factors that set different things."""
+    if variables.pairs:
+        asked = dict(zip(dict.fromkeys(name for pair in variables.pairs for name in pair), factors, strict=True))
+        chosen = [(asked[first], asked[second]) for first, second in dict.fromkeys(variables.pairs)]
+        for design in chosen:
+            require_apart(design)
+        return list(chosen)
+    designs = [pair for pair in combinations(factors, 2) if pair[0].topic != pair[1].topic]
+    findings.drop(
+        "pairs that set the same thing (rungs of one family)", len(factors) * (len(factors) - 1) // 2 - len(designs)
+    )
+    if not designs:
+        require_apart(factors)
+    return list(designs)
+
+
+def _intervene(
+    spec: ExperimentSpec,
+    variables: PairwiseVariables,
+    context: ExperimentContext,
+    findings: Findings,
+    held: Held,
+    named: list[Factor],
+) -> None:
+    scale = variables.scale or _default(spec)
+    bases = draw_bases(spec, context, findings, held=held, n_bases=BASES)
+    chosen = {"scale": scale, "top_k": variables.top_k}
+    factors = named or influential(spec, context, findings, bases, every_factor(context, held), **chosen)  # type: ignore[arg-type]
+    designs = _designs(variables, factors, findings)
+    constraints = Constraints(spec.constraints, context, findings)
+    corners = measure_corners(context, spec.feature_id, bases, designs, constraints)
+    touches = bool(held.change.groups) or any(factor.group for factor in factors)
+    is_withheld = constraints.floor(corners.activation.reshape(len(bases), -1), touches_group=touches)
+    maximum = float(context.inputs.store.stats(spec.feature_id).effective_maximum or 1.0)
+    found = estimate(corners, bases, stated=scale, min_effect=variables.min_effect, maximum=maximum,
+                     seed=derive_seed(spec.seed, "pairs"))  # fmt: skip
+    _write(corners, found, context, findings, scale)
+    say_scales(findings, corners, found, _label)
+    if not is_withheld:
+        _claim(spec, corners, found, context, findings)
+    if variables.players >= 2:
+        play_pairs(spec, context, findings, bases, factors, scale=scale, n_players=variables.players,
+                   also=variables.shapiq_indices)  # fmt: skip
+    if variables.observed_beside:
+        rows_beside(spec, context, findings, corners, bases, held, names=_names, label=_label,
+                    confounders=variables.confounders, least=found.least["activation"])  # fmt: skip
+
+
+def _write(corners: Corners, found: Estimates, context: ExperimentContext, findings: Findings, scale: Scale) -> None:
+    rows = [row | alone_row(corners, found, at) for at, row in enumerate(design_rows(corners, found, _names, VERDICTS))]
+    order = sorted(range(len(rows)), key=lambda at: -abs(rows[at]["mean_delta"]) if rows[at]["n"] else 1.0)
+    rows = [rows[at] for at in order]
+    words = scale_words(scale, context)
+    findings.table(
+        "pair_interactions",
+        PAIR_COLUMNS,
+        rows,
+        caption=f"f(both) - f(first) - f(second) + f(neither), f being the feature {words}; paired. Intervals: 95 %, "
+        f"cluster bootstrap; p: sign-flip, max-T over {found.main.n_tested} pairs; effect: d_z. Synergy (above 0) and "
+        "redundancy (below 0) hold on this scale alone; where both lower the feature, synergy means less lowering than "
+        "the sum. Chosen on one half of the base contexts, confirmed on the other.",
+    )
+    scales_table(findings, corners, found, _names, context)
+    floor_table(findings, corners, found, _names)
+    findings.n_comparisons = found.main.n_tested
+    tested = [row for row in rows if row["low"] is not None and row["n"]]
+    aggregate_differences(findings, corners, scale)
+    for word in VERDICTS.values():
+        confirmed = [row for row in tested if row["verdict"] == word]
+        findings.add(**{f"n_{word}": len(confirmed)})
+        findings.add(**{f"top_{word}": [confirmed[0]["first"], confirmed[0]["second"]] if confirmed else None})
+    findings.add(n_pairs=len(rows), min_effect=found.least[scale])
+
+
+def _claim(
+    spec: ExperimentSpec, corners: Corners, found: Estimates, context: ExperimentContext, findings: Findings
+) -> None:
+    words = scale_words(found.stated, context)
+    order = np.argsort(-np.nan_to_num(np.abs(found.main.mean), nan=-1.0), kind="stable")
+    for at in (at for at in order.tolist() if found.signs[at]):
+        told, effects = found.told[at], alone_row(corners, found, at)
+        hidden = "; the floor hides it from the activation" if found.diagnoses[at] == "hidden" else ""
+        findings.claim(
+            f"{_label(corners.designs[at])} together change feature {spec.feature_id} by {effects['together']:+.3g} "
+            f"{words}, where each by itself adds up to {effects['alone_first'] + effects['alone_second']:+.3g} "
+            f"({VERDICTS[found.signs[at]]} on this scale: {found.main.mean[at]:+.3g}, "
+            f"held out {told.mean if told else np.nan:+.3g}{hidden})"
+        )
+
+
+def _observe(
+    spec: ExperimentSpec,
+    variables: PairwiseVariables,
+    context: ExperimentContext,
+    findings: Findings,
+    held: Held,
+    named: list[Factor],
+) -> None:
+    if variables.scale not in (None, "activation"):
+        raise UsageError(
+            f"scale {variables.scale!r} of stored rows", expected="activation", todo='use the mode "interventional"'
+        )
+    found = rows_holding_constant(slice_rows(spec, context, findings), context, held)
+    is_held_out = halves_of(found, context, seed=spec.seed)
+    factors = named or common_in_high_rows(found, ~is_held_out, context, every_factor(context, held), variables.top_k)
+    designs = _designs(variables, factors, findings)
+    least = variables.min_effect * float(context.inputs.store.stats(spec.feature_id).effective_maximum or 1.0)
+    seen = observe_designs(found, is_held_out, context, designs, leave_out=topics_held(held),
+                           confounders=variables.confounders, least=least, seed=spec.seed)  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for design, one in zip(designs, seen, strict=True):
+        rows.append({**_names(design), **observed_row(one), "verdict": VERDICTS.get(one.sign, "")})
+        if one.sign:
+            more = "more" if one.sign > 0 else "less"
+            findings.claim(
+                f"rows with {_label(design)} have {more} of feature {spec.feature_id} than the sum of the two margins "
+                f"(associated, {one.value:+.3g} of the activation, adjusted for {one.words})"
+            )
+    rows.sort(key=lambda row: -abs(row.get("mean_delta") or 0.0))
+    findings.table(
+        "pair_interactions",
+        PAIR_COLUMNS,
+        rows,
+        caption=f"OBSERVATIONAL: the mean activation of rows with both less the sum of the margins, zeros included, by "
+        f"least squares adjusted for {seen[0].words}; p corrected by Holm over {len(rows)} pairs; effect: over the "
+        "standard deviation of the rows. A verdict was chosen on one half of the rows and confirmed on the other.",
+    )
+    observed_table(findings, "cells", designs, seen, _names)
+    findings.n_contexts_tested, findings.n_comparisons = len(found), sum("p" in row for row in rows)
+    findings.aggregate(n_samples=len(found))
+    findings.add(n_pairs=len(rows), min_effect=least)

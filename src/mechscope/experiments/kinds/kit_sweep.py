@@ -7,6 +7,7 @@ contexts, and the deltas of those that share an attribute averaged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,29 +19,40 @@ from mechscope.core.kinds import EXPERIMENTS
 from mechscope.experiments.cells import CELL_COLUMNS, FEW, paired_cells
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.group_conditions import GROUP_ALTERNATIVES, held_rows, large_groups, substituted_deltas
+from mechscope.experiments.group_conditions import (
+    GROUP_ALTERNATIVES,
+    groups_to_hold,
+    held_rows,
+    held_words,
+    large_groups,
+    substituted_deltas,
+)
+from mechscope.experiments.group_figures import group_bars
 from mechscope.experiments.group_means import GROUP_COLUMNS, GroupMeans, group_means
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.slicing import Slice
+from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
+from mechscope.reports import Figure
 
 __all__ = ["KitSweep", "KitVariables"]
 
 KIT = ("sub", "special")
-EXPLAINS = 0.5
-"""Share of a weapon's delta that the other weapons with its attribute must have for the attribute to explain it."""
+EXPLAINS = 0.25
+"""Share of a weapon's delta that the other weapons with its attribute must have for the attribute to explain it: below
+a half, since a weapon is called dominant when no other one has half of its delta."""
 
 
 class KitVariables(Spec):
     """The variables of a sweep over kits.
 
     Attributes:
-        attributes: attributes of the domain's group; by default sub and special, else all.
+        attributes: attributes of the domain's group; by default sub and special, else all, without what is held.
         min_examples: names, and weapons, with fewer rows are left out.
         top_k: rows of each table.
         analyze_combinations: also pairs of the first two attributes.
         stable_tokens: binaries, rungs and tokens that every row or context has.
+        stable_groups: group or attribute -> name that every row or context has ("class": "Blaster": kits within a class).
     """
 
     attributes: tuple[str, ...] = ()
@@ -48,6 +60,7 @@ class KitVariables(Spec):
     top_k: int = Field(default=10, ge=1)
     analyze_combinations: bool = False
     stable_tokens: tuple[str, ...] = ()
+    stable_groups: dict[str, str] = {}
 
 
 @EXPERIMENTS.register("kit_sweep")
@@ -71,20 +84,30 @@ class KitSweep(ExperimentKind):
         for name in variables.attributes:
             if name not in domain.attributes:
                 raise unknown_name("attribute", name, domain.attributes)
-        chosen = variables.attributes or tuple(name for name in KIT if name in domain.attributes)
-        attributes = list(chosen or domain.attributes)
+        held = groups_to_hold(domain.attribute_group, variables.stable_groups, None)
+        for name in variables.attributes:
+            groups_to_hold(name, held, None)
+        free = [name for name in domain.attributes if name not in held]
+        attributes = list(variables.attributes) or [name for name in KIT if name in free] or free
+        if not attributes:
+            raise UsageError("every attribute is held constant", expected="one that varies", todo="hold fewer")
         if spec.mode == CAUSAL:
             _intervene(spec, variables, context, findings, domain.attribute_group, attributes)
         else:
             _observe(spec, variables, context, findings, domain.attribute_group, attributes)
 
+    def draw(self, result: ExperimentResult) -> Mapping[str, Figure]:
+        """The names of each attribute shown, as bars with their intervals."""
+        columns = [name.removesuffix("_stats") for name in result.tables if name.endswith("_stats")]
+        return {f"{column}_bars": group_bars(result, column) for column in columns}
 
-def _labels(context: ExperimentContext, weapons: np.ndarray, attributes: list[str]) -> np.ndarray:
-    """The attribute of each row's weapon, or the pair of attributes, str [n]."""
+
+def _labels(context: ExperimentContext, weapons: Sequence[str], attributes: list[str]) -> tuple[list[str], np.ndarray]:
+    """The sorted values of an attribute, or of the pair of attributes, and the index of each weapon's value."""
     tables = [context.domain.attributes[name] for name in attributes]
-    known, index = np.unique(weapons, return_inverse=True)
-    names = [" + ".join(table.get(name, "") for table in tables) for name in known.tolist()]
-    return np.array(names)[index.reshape(-1)]
+    known, index = np.unique([" + ".join(table.get(name, "") for table in tables) for name in weapons],
+                             return_inverse=True)  # fmt: skip
+    return known.tolist(), index.reshape(-1)
 
 
 def _sets(variables: KitVariables, attributes: list[str]) -> dict[str, list[str]]:
@@ -102,15 +125,19 @@ def _observe(
     group: str,
     attributes: list[str],
 ) -> None:
-    found, _ = held_rows(spec, context, findings, tokens=variables.stable_tokens)
-    weapons = context.group_values(group)[found.rows]
+    found, held = held_rows(spec, context, findings, tokens=variables.stable_tokens, groups=variables.stable_groups)
+    names, codes = context.group_codes(group)
+    weapons = codes[found.rows]
     findings.n_contexts_tested = len(found)
+    findings.add(held=held.words)
     seed = derive_seed(spec.seed, "kit sweep")
     deltas: list[np.ndarray] = []
     raised: dict[str, list[str]] = {}
     for name, parts in _sets(variables, attributes).items():
-        labels = _labels(context, weapons, parts)
-        means = group_means(found.values, labels, weapons, min_examples=variables.min_examples, seed=seed)
+        labels, of_weapon = _labels(context, names.tolist(), parts)
+        means = group_means(
+            found.values, of_weapon[weapons], weapons, min_examples=variables.min_examples, seed=seed, labels=labels
+        )
         findings.n_comparisons += len(means.names)
         findings.drop(f"{name} with fewer than {variables.min_examples} rows", means.n_left_out)
         findings.table(
@@ -128,28 +155,35 @@ def _observe(
             raised[name] = [
                 n for at, n in enumerate(means.names) if means.is_raised(at) and means.n_clusters[at] >= FEW
             ]
-            share, p = _share_of_variance(found.values, weapons, labels, seed)
+            share, p = _share_of_variance(found.values, weapons, of_weapon, seed)
             findings.add(**{f"{name}_share_of_weapon_variance": share, f"{name}_share_p": p})
     everything = np.concatenate(deltas)
     spread = float(everything.std(ddof=1)) if len(everything) > 1 else None
     findings.aggregate(mean_delta=float(everything.mean()), std_delta=spread, n_samples=len(found))
     by_weapon = group_means(
-        found.values, weapons, context.clusters_of(found.rows), min_examples=variables.min_examples, seed=seed
+        found.values,
+        weapons,
+        context.clusters_of(found.rows),
+        min_examples=variables.min_examples,
+        seed=seed,
+        labels=names.tolist(),
     )
-    _explain(spec, found, weapons, by_weapon, context, findings, group, attributes, raised)
+    _explain(by_weapon, context, findings, group, attributes, raised)
 
 
-def _share_of_variance(values: np.ndarray, weapons: np.ndarray, labels: np.ndarray, seed: int) -> tuple[float, float]:
+def _share_of_variance(
+    values: np.ndarray, weapons: np.ndarray, of_weapon: np.ndarray, seed: int
+) -> tuple[float, float]:
     """Share of the variance between weapons' means that lies between labels (eta squared), and its permutation p."""
-    _, first, index, counts = np.unique(weapons, return_index=True, return_inverse=True, return_counts=True)
-    means = np.bincount(index.reshape(-1), weights=values) / counts
-    _, label = np.unique(labels[first], return_inverse=True)
-    label, n = label.reshape(-1), counts.astype(np.float64)
+    counts = np.bincount(weapons, minlength=len(of_weapon))
+    there = counts > 0
+    n, label = counts[there].astype(np.float64), of_weapon[there]
+    means = np.bincount(weapons, weights=values, minlength=len(of_weapon))[there] / n
     centred = means - np.average(means, weights=n)
 
     def share(place: np.ndarray) -> float:
         sums, sizes = np.bincount(place, weights=n * centred), np.bincount(place, weights=n)
-        return float((sums**2 / sizes).sum() / (n @ centred**2))
+        return float((sums**2 / np.where(sizes > 0, sizes, 1)).sum() / (n @ centred**2))
 
     if not (n @ centred**2) > 0:
         return float("nan"), 1.0
@@ -159,9 +193,6 @@ def _share_of_variance(values: np.ndarray, weapons: np.ndarray, labels: np.ndarr
 
 
 def _explain(
-    spec: ExperimentSpec,
-    found: Slice,
-    weapons: np.ndarray,
     by_weapon: GroupMeans,
     context: ExperimentContext,
     findings: Findings,
@@ -179,8 +210,8 @@ def _explain(
     for attribute in attributes:
         value = context.domain.attributes[attribute].get(top, "")
         others = [
-            float(found.values[weapons == name].mean() - by_weapon.global_mean)
-            for name in by_weapon.names
+            float(by_weapon.delta[at])
+            for at, name in enumerate(by_weapon.names)
             if name != top and context.domain.attributes[attribute].get(name) == value
         ]
         mean, low, high = _t_interval(others)
@@ -201,6 +232,8 @@ def _explain(
             f"the feature goes with {attribute} {value} rather than with {group} {top} alone: {n} other {group}s with "
             f"it have {100 * share:.0f} % of its delta"
         )
+        if share < 1:
+            conclusion += f"; the other {100 * (1 - share):.0f} % are its own"
         findings.find(conclusion + " (associated)")
     elif all(row["n_other_weapons"] >= 3 and row["high"] < EXPLAINS * delta for row in rows):
         conclusion = f"no attribute of {top} explains its delta: other {group}s with the same {', '.join(attributes)} "
@@ -226,17 +259,24 @@ def _intervene(
     group: str,
     attributes: list[str],
 ) -> None:
-    names = large_groups(context, group, variables.min_examples)
+    names = large_groups(context, group, variables.min_examples, variables.stable_groups)
     deltas, bases = substituted_deltas(
-        spec, context, findings, column=group, names=names, tokens=variables.stable_tokens
+        spec,
+        context,
+        findings,
+        column=group,
+        names=names,
+        tokens=variables.stable_tokens,
+        groups=variables.stable_groups,
     )
+    findings.add(held=held_words(context, variables.stable_tokens, variables.stable_groups))
     for name, parts in _sets(variables, attributes).items():
-        known, label = np.unique(_labels(context, np.array(names), parts), return_inverse=True)
-        table = np.stack([deltas[:, label.reshape(-1) == at].mean(axis=1) for at in range(len(known))], axis=1)
+        known, label = _labels(context, names, parts)
+        table = np.stack([deltas[:, label == at].mean(axis=1) for at in range(len(known))], axis=1)
         cells = paired_cells(table, bases.clusters, seed=derive_seed(spec.seed, name))
         findings.n_comparisons += cells.n_tested
         order: list[int] = np.argsort(-np.nan_to_num(cells.mean, nan=-np.inf), kind="stable").tolist()
-        n_weapons = np.bincount(label.reshape(-1)).tolist()
+        n_weapons = np.bincount(label).tolist()
         findings.table(
             f"{name}_stats",
             (name, "n_weapons", *CELL_COLUMNS),

@@ -68,8 +68,13 @@ def test_bounds_stand_beside_their_estimate(builds: ExperimentContext) -> None:
 
 
 def test_which_columns_are_estimates() -> None:
-    columns = ("rung", "mean_delta", "low", "high", "adjusted", "adjusted_low", "adjusted_high", "lonely_low")
+    columns = ("rung", "mean_delta", "std_error", "n", "low", "high", "adjusted", "adjusted_low", "lonely_low")
     assert estimate_columns(columns) == {"mean_delta": "", "adjusted": "adjusted_"}
+    groups = ("weapon", "mean", "std", "n", "n_clusters", "delta_from_global", "low", "high", "p")
+    assert estimate_columns(groups) == {"delta_from_global": ""}
+    shares = ("token", "core_share", "core_low", "core_high", "core_n", "tail_share", "tail_low", "tail_high")
+    assert estimate_columns(shares) == {"core_share": "core_", "tail_share": "tail_"}
+    assert estimate_columns(("n", "low", "high")) == {}
 
 
 def test_a_page_draws_the_figures_that_were_not_asked_for(builds: ExperimentContext, tmp_path: Path) -> None:

@@ -36,9 +36,21 @@ class ResultTable(Spec):
 def estimate_columns(columns: Sequence[str]) -> dict[str, str]:
     """Which columns are estimates with an interval: name -> prefix of its two ends (`<prefix>low`, `<prefix>high`).
 
-    `adjusted_low` belongs to `adjusted`; a bare `low` to the first mean or delta.
+    `adjusted_low` belongs to `adjusted`, else (and `low` always) to the nearest column before it, `adjusted_share` or
+    whatever, that is no count, spread or p.
     """
-    first = next((name for name in columns if name.startswith("mean") or name.endswith("delta")), None)
-    prefixes = [name.removesuffix("low") for name in columns if name == "low" or name.endswith("_low")]
-    found = {prefix.removesuffix("_") or first: prefix for prefix in prefixes}
-    return {name: prefix for name, prefix in found.items() if name is not None and name in columns}
+    found = {}
+    for at, name in enumerate(columns):
+        prefix = name.removesuffix("low")
+        if name != "low" and not prefix.endswith("_"):
+            continue
+        before = [known for known in columns[:at] if known.startswith(prefix) and not _is_beside(known, prefix)]
+        estimate = prefix.removesuffix("_") if prefix.removesuffix("_") in columns else next(reversed(before), None)
+        if estimate:
+            found[estimate] = prefix
+    return found
+
+
+def _is_beside(name: str, prefix: str) -> bool:
+    own = name.removeprefix(prefix)
+    return own in {"n", "std", "std_error", "p"} or own.startswith(("n_", "p_"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from mechscope.experiments.responses import measure
 from mechscope.experiments.slicing import Slice, slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 
-__all__ = ["GROUP_ALTERNATIVES", "group_column", "held_rows", "large_groups", "substituted_deltas"]
+__all__ = ["GROUP_ALTERNATIVES", "group_column", "groups_to_hold", "held_rows", "held_words", "large_groups",
+           "substituted_deltas"]  # fmt: skip
 
 GROUP_BASES = 40
 GROUP_ALTERNATIVES = (
@@ -43,7 +44,7 @@ def held_rows(
     findings: Findings,
     *,
     tokens: Sequence[str],
-    groups: dict[str, str] | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> tuple[Slice, Held]:
     """The rows of the slice that have what is held constant, and what that is."""
     held = parse_held(context.domain, context.corpus.vocabulary, tokens=tokens, groups=groups or {})
@@ -54,14 +55,51 @@ def held_rows(
     return found, held
 
 
-def large_groups(context: ExperimentContext, column: str, min_examples: int) -> list[str]:
-    """The groups of the domain with at least `min_examples` rows in the corpus. Raises UsageError below two."""
-    names, counts = np.unique(context.group_values(column), return_counts=True)
-    known = set(context.domain.groups.get(column, ()))
-    kept = [str(name) for name, n in zip(names, counts, strict=True) if n >= min_examples and name in known]
-    if len(kept) < 2:
+def groups_to_hold(column: str, groups: Mapping[str, str], weapon: str | None) -> dict[str, str]:
+    """`stable_groups` with the stable weapon in it. Raises UsageError when that is what the sweep varies."""
+    held = {**groups, **({} if weapon is None else {"weapon": weapon})}
+    if column in held:
         raise UsageError(
-            f"{len(kept)} {column} with {min_examples} rows", expected="two or more", todo="lower min_examples"
+            f"a sweep over {column} that holds {column} {held[column]} constant",
+            expected="something else to hold",
+            todo=f"leave {column} out of stable_groups, or sweep over another group",
+        )
+    return held
+
+
+def held_words(context: ExperimentContext, tokens: Sequence[str], groups: Mapping[str, str]) -> str:
+    """What is held constant, in words."""
+    return parse_held(context.domain, context.corpus.vocabulary, tokens=tokens, groups=groups).words
+
+
+def large_groups(
+    context: ExperimentContext, column: str, min_examples: int, groups: Mapping[str, str] | None = None
+) -> list[str]:
+    """The groups of the domain with at least `min_examples` rows in the corpus, and with the attributes in `groups`.
+
+    Raises UsageError below two, NotFoundError for an attribute's unknown name.
+    """
+    names, index = context.group_codes(column)
+    counts = np.bincount(index, minlength=len(names)).tolist()
+    known = set(context.domain.groups.get(column, ()))
+    wanted = {
+        attribute: context.known_group(attribute, name)
+        for attribute, name in (groups or {}).items()
+        if column == context.domain.attribute_group and attribute in context.domain.attributes
+    }
+    kept = [
+        name
+        for name, n in zip(names.tolist(), counts, strict=True)
+        if n >= min_examples
+        and name in known
+        and all(context.domain.attributes[attribute].get(name) == value for attribute, value in wanted.items())
+    ]
+    if len(kept) < 2:
+        among = "".join(f" of {attribute} {value}" for attribute, value in wanted.items())
+        raise UsageError(
+            f"{len(kept)} {column}{among} with {min_examples} rows",
+            expected="two or more",
+            todo="lower min_examples" + (", or hold less constant" if wanted else ""),
         )
     return kept
 
@@ -74,6 +112,7 @@ def substituted_deltas(
     column: str,
     names: Sequence[str],
     tokens: Sequence[str],
+    groups: Mapping[str, str] | None = None,
 ) -> tuple[np.ndarray, Bases]:
     """The same base contexts under every group: activation less the base's own mean over the groups, [n_bases, groups].
 
@@ -88,7 +127,7 @@ def substituted_deltas(
             expected=" or ".join(context.domain.settable_groups) or "a domain with settable groups",
             todo='use the mode "observational"',
         )
-    held = parse_held(context.domain, context.corpus.vocabulary, tokens=tokens)
+    held = parse_held(context.domain, context.corpus.vocabulary, tokens=tokens, groups=groups or {})
     bases = draw_bases(spec, context, findings, held=held, n_bases=GROUP_BASES)
     constraints = Constraints(spec.constraints, context, findings)
     changes = [Change(name, groups={column: name}) for name in names]

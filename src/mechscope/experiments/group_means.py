@@ -27,6 +27,7 @@ __all__ = ["GROUP_COLUMNS", "GroupMeans", "group_means"]
 
 N_RESAMPLES = 2000
 MOST_UNITS, N_BUNDLES = 4096, 2048
+MOST_CELLS = 4_000_000  # of units and groups, counted without sorting
 GROUP_COLUMNS = ("mean", "std", "n", "n_clusters", "delta_from_global", "low", "high", "p", "p_corrected", "effect",
                  "flag")  # fmt: skip
 
@@ -136,8 +137,12 @@ def group_means(
 
 def _numbered(clusters: np.ndarray) -> np.ndarray | None:
     """Numbers from 0 for the clusters; None where every row is one of its own."""
-    if clusters.dtype.kind in "iu" and (np.diff(clusters) > 0).all():
-        return None
+    if clusters.dtype.kind in "iu":
+        if (np.diff(clusters) > 0).all():
+            return None
+        if clusters.min() >= 0 and clusters.max() < MOST_CELLS:  # small numbers need no sorting
+            is_there = np.bincount(clusters) > 0
+            return None if is_there.sum() == len(clusters) else (np.cumsum(is_there) - 1)[clusters]
     known, index = np.unique(clusters, return_inverse=True)
     return None if len(known) == len(clusters) else index.reshape(-1)
 
@@ -169,9 +174,16 @@ class _Grouped:
     def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         if self.units is None:
             return np.arange(len(self.y)), self.place, self.centred, np.ones(len(self.y))
-        known, pair, counts = np.unique(self.units * (self.k + 1) + self.place, return_inverse=True, return_counts=True)
-        sums = np.bincount(pair.reshape(-1), weights=self.centred)
-        return known // (self.k + 1), known % (self.k + 1), sums, counts.astype(np.float64)
+        width = self.k + 1
+        cell = self.units * width + self.place
+        if self.n_units_all * width > MOST_CELLS:
+            known, pair, counts = np.unique(cell, return_inverse=True, return_counts=True)
+            sums = np.bincount(pair.reshape(-1), weights=self.centred)
+        else:
+            counts = np.bincount(cell)
+            known = np.flatnonzero(counts)
+            sums, counts = np.bincount(cell, weights=self.centred)[known], counts[known]
+        return known // width, known % width, sums, counts.astype(np.float64)
 
     def effects(self) -> np.ndarray:
         n = len(self.y)

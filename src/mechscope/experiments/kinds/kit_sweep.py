@@ -8,13 +8,11 @@ contexts, and the deltas of those that share an attribute averaged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import t as student
 
-from mechscope.core import Spec, UsageError, derive_seed, numpy_generator, unknown_name
+from mechscope.core import Spec, UsageError, derive_seed, unknown_name
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.experiments.cells import CELL_COLUMNS, FEW, paired_cells
 from mechscope.experiments.contexts import ExperimentContext
@@ -28,8 +26,9 @@ from mechscope.experiments.group_conditions import (
     substituted_deltas,
 )
 from mechscope.experiments.group_figures import group_bars
-from mechscope.experiments.group_means import GROUP_COLUMNS, GroupMeans, group_means
+from mechscope.experiments.group_means import GROUP_COLUMNS, group_means
 from mechscope.experiments.kind import ExperimentKind
+from mechscope.experiments.kit_explaining import explain_top, share_of_variance
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
@@ -38,9 +37,6 @@ from mechscope.reports import Figure
 __all__ = ["KitSweep", "KitVariables"]
 
 KIT = ("sub", "special")
-EXPLAINS = 0.25
-"""Share of a weapon's delta that the other weapons with its attribute must have for the attribute to explain it: below
-a half, since a weapon is called dominant when no other one has half of its delta."""
 
 
 class KitVariables(Spec):
@@ -52,7 +48,7 @@ class KitVariables(Spec):
         top_k: rows of each table.
         analyze_combinations: also pairs of the first two attributes.
         stable_tokens: binaries, rungs and tokens that every row or context has.
-        stable_groups: group or attribute -> name that every row or context has ("class": "Blaster": kits within a class).
+        stable_groups: group or attribute -> name that every row or context has ("class": "Blaster": that class).
     """
 
     attributes: tuple[str, ...] = ()
@@ -155,7 +151,7 @@ def _observe(
             raised[name] = [
                 n for at, n in enumerate(means.names) if means.is_raised(at) and means.n_clusters[at] >= FEW
             ]
-            share, p = _share_of_variance(found.values, weapons, of_weapon, seed)
+            share, p = share_of_variance(found.values, weapons, of_weapon, seed)
             findings.add(**{f"{name}_share_of_weapon_variance": share, f"{name}_share_p": p})
     everything = np.concatenate(deltas)
     spread = float(everything.std(ddof=1)) if len(everything) > 1 else None
@@ -168,87 +164,7 @@ def _observe(
         seed=seed,
         labels=names.tolist(),
     )
-    _explain(by_weapon, context, findings, group, attributes, raised)
-
-
-def _share_of_variance(
-    values: np.ndarray, weapons: np.ndarray, of_weapon: np.ndarray, seed: int
-) -> tuple[float, float]:
-    """Share of the variance between weapons' means that lies between labels (eta squared), and its permutation p."""
-    counts = np.bincount(weapons, minlength=len(of_weapon))
-    there = counts > 0
-    n, label = counts[there].astype(np.float64), of_weapon[there]
-    means = np.bincount(weapons, weights=values, minlength=len(of_weapon))[there] / n
-    centred = means - np.average(means, weights=n)
-
-    def share(place: np.ndarray) -> float:
-        sums, sizes = np.bincount(place, weights=n * centred), np.bincount(place, weights=n)
-        return float((sums**2 / np.where(sizes > 0, sizes, 1)).sum() / (n @ centred**2))
-
-    if not (n @ centred**2) > 0:
-        return float("nan"), 1.0
-    seen, generator = share(label), numpy_generator(seed, "variance")
-    hits = sum(share(generator.permutation(label)) >= seen * (1 - 1e-9) for _ in range(999))
-    return seen, (1 + hits) / 1000
-
-
-def _explain(
-    by_weapon: GroupMeans,
-    context: ExperimentContext,
-    findings: Findings,
-    group: str,
-    attributes: list[str],
-    raised: dict[str, list[str]],
-) -> None:
-    """Hold the top weapon's delta against that of the other weapons with its sub, special, ..."""
-    top, delta = by_weapon.names[0], float(by_weapon.delta[0])
-    findings.add(top_weapon=top, top_weapon_delta=delta, conclusion=None, explained_by=None)
-    if not by_weapon.is_raised(0):
-        findings.add(conclusion=f"no {group} is raised beyond chance, so there is no delta for a kit to explain")
-        return
-    rows, explaining = [], []
-    for attribute in attributes:
-        value = context.domain.attributes[attribute].get(top, "")
-        others = [
-            float(by_weapon.delta[at])
-            for at, name in enumerate(by_weapon.names)
-            if name != top and context.domain.attributes[attribute].get(name) == value
-        ]
-        mean, low, high = _t_interval(others)
-        share = mean / delta if others else float("nan")
-        explains = len(others) >= 3 and low > 0 and share >= EXPLAINS and value in raised[attribute]
-        if explains:
-            explaining.append((share, attribute, value, len(others)))
-        row: dict[str, Any] = {"attribute": attribute, "value": value, "n_other_weapons": len(others)}
-        row |= {"others_delta": mean, "low": low, "high": high, "share_of_delta": share, "explains": explains}
-        rows.append(row)
-    columns = ("attribute", "value", "n_other_weapons", "others_delta", "low", "high", "share_of_delta", "explains")
-    caption = f"The delta of the other {group}s that share an attribute with {top} ({delta:+.3g}); t over {group}s."
-    findings.table("kit_of_top_weapon", columns, rows, caption=caption)
-    if explaining:
-        share, attribute, value, n = max(explaining)
-        findings.add(explained_by=attribute)
-        conclusion = (
-            f"the feature goes with {attribute} {value} rather than with {group} {top} alone: {n} other {group}s with "
-            f"it have {100 * share:.0f} % of its delta"
-        )
-        if share < 1:
-            conclusion += f"; the other {100 * (1 - share):.0f} % are its own"
-        findings.find(conclusion + " (associated)")
-    elif all(row["n_other_weapons"] >= 3 and row["high"] < EXPLAINS * delta for row in rows):
-        conclusion = f"no attribute of {top} explains its delta: other {group}s with the same {', '.join(attributes)} "
-        conclusion += f"have less than {100 * EXPLAINS:.0f} % of it"
-    else:
-        conclusion = f"whether {group} {top} or its kit goes with the feature cannot be told from these rows"
-    findings.add(conclusion=conclusion)
-
-
-def _t_interval(values: list[float]) -> tuple[float, float, float]:
-    if len(values) < 2:
-        return (values[0] if values else float("nan")), float("nan"), float("nan")
-    mean, n = float(np.mean(values)), len(values)
-    step = float(student.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / float(np.sqrt(n))
-    return mean, mean - step, mean + step
+    explain_top(by_weapon, context, findings, group, attributes, raised)
 
 
 def _intervene(

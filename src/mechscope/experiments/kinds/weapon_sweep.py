@@ -6,13 +6,15 @@ estimate at equal abilities. Interventional: the same base contexts with each we
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from pydantic import AliasChoices, Field
 
-from mechscope.core import Spec, UsageError, derive_seed, numpy_generator
+from mechscope.core import Spec, UsageError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
+from mechscope.experiments.adjusted_groups import adjusted_groups
 from mechscope.experiments.cells import CELL_COLUMNS
 from mechscope.experiments.confounders import confounders_of
 from mechscope.experiments.contexts import ExperimentContext
@@ -20,22 +22,28 @@ from mechscope.experiments.findings import Findings
 from mechscope.experiments.group_conditions import (
     GROUP_ALTERNATIVES,
     group_column,
+    groups_to_hold,
     held_rows,
+    held_words,
     large_groups,
     substituted_deltas,
 )
+from mechscope.experiments.group_figures import group_bars
 from mechscope.experiments.group_means import GROUP_COLUMNS, GroupMeans, group_means
+from mechscope.experiments.group_verdicts import judge_groups
 from mechscope.experiments.kind import ExperimentKind
+from mechscope.experiments.observing import second_half
+from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.selecting import ALPHA, confirm, with_halves
 from mechscope.experiments.slicing import Slice
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
+from mechscope.reports import Figure
 from mechscope.stats import adjusted_group_effects
 
 __all__ = ["WeaponSweep", "WeaponVariables"]
 
 ADJUSTED_COLUMNS = ("adjusted", "adjusted_low", "adjusted_high")
-DOMINANCE = 2.0
 
 
 class WeaponVariables(Spec):
@@ -46,6 +54,8 @@ class WeaponVariables(Spec):
         min_examples: groups of fewer rows are left out, and counted.
         top_k_weapons: groups shown, from the largest delta down; all are tested. `top_k` for short.
         stable_tokens: binaries, rungs ("special_charge_up_12") and tokens that every row or context has.
+        stable_groups: other group, or attribute, -> name that every row or context has ("class": "Blaster": weapons of
+            that class alone); stable_weapon is short for the weapon, where the sweep is over another group.
         confounders: what the adjusted estimate holds equal; by default all families and binaries.
         min_effect: least delta of a dominant group, as a share of the feature's effective maximum.
     """
@@ -54,6 +64,8 @@ class WeaponVariables(Spec):
     min_examples: int = Field(default=10, ge=1)
     top_k_weapons: int = Field(default=20, ge=1, validation_alias=AliasChoices("top_k_weapons", "top_k"))
     stable_tokens: tuple[str, ...] = ()
+    stable_groups: dict[str, str] = {}
+    stable_weapon: str | None = None
     confounders: tuple[str, ...] | None = None
     min_effect: float = Field(default=0.02, ge=0, le=1)
 
@@ -75,11 +87,17 @@ class WeaponSweep(ExperimentKind):
         """Measure the sweep in the spec's mode."""
         column = group_column(context, variables.group)
         findings.add(group=column, dominant_weapon_detected=False, dominant_weapon=None, recommended_followup=None)
+        held = groups_to_hold(column, variables.stable_groups, variables.stable_weapon)
         least = variables.min_effect * float(context.inputs.store.stats(spec.feature_id).effective_maximum or 1.0)
         if spec.mode == CAUSAL:
-            _intervene(spec, variables, context, findings, column, least)
+            _intervene(spec, variables, context, findings, column, held, least)
         else:
-            _observe(spec, variables, context, findings, column, least)
+            _observe(spec, variables, context, findings, column, held, least)
+
+    def draw(self, result: ExperimentResult) -> Mapping[str, Figure]:
+        """The groups shown, as bars with their intervals."""
+        column = str(result.aggregates.custom["group"])
+        return {f"{column}_bars": group_bars(result, column)}
 
 
 def _observe(
@@ -88,18 +106,23 @@ def _observe(
     context: ExperimentContext,
     findings: Findings,
     column: str,
+    stable: dict[str, str],
     least: float,
 ) -> None:
-    found, _ = held_rows(spec, context, findings, tokens=variables.stable_tokens)
-    names, clusters = context.group_values(column)[found.rows], context.clusters_of(found.rows)
+    found, held = held_rows(spec, context, findings, tokens=variables.stable_tokens, groups=stable)
+    labels, codes = context.group_codes(column)
+    names, clusters = codes[found.rows], context.clusters_of(found.rows)
     seed = derive_seed(spec.seed, "weapon sweep")
-    means = group_means(found.values, names, clusters, min_examples=variables.min_examples, seed=seed)
+    means = group_means(
+        found.values, names, clusters, min_examples=variables.min_examples, seed=seed, labels=labels.tolist()
+    )
+    findings.add(held=held.words)
     findings.n_contexts_tested, findings.n_comparisons = len(found), len(means.names)
     findings.drop(f"{column} with fewer than {variables.min_examples} rows", means.n_left_out)
     spread = float(means.delta.std(ddof=1)) if len(means.names) > 1 else None
     findings.aggregate(mean_delta=float(means.delta.mean()), std_delta=spread, n_samples=len(found))
     findings.add(global_mean=means.global_mean, n_groups=len(means.names), rows_left_out=means.rows_left_out)
-    adjusted = _adjusted(found, names, clusters, means, context, findings, column, variables)
+    adjusted = _adjusted(found, names, labels.tolist(), clusters, means, context, findings, column, variables)
     shown = range(min(variables.top_k_weapons, len(means.names)))
     findings.table(
         f"{column}_stats",
@@ -109,9 +132,9 @@ def _observe(
         f"cluster bootstrap (t below 40 clusters); p by permutation, max-T over {len(means.names)} groups; "
         "effect: Cohen's d against the other rows; adjusted: at equal abilities.",
     )
-    raised = [means.is_raised(at) and means.delta[at] >= least for at in range(len(means.names))]
-    _judge(findings, context, column, means.names, means.delta, raised)
-    if raised[0] and _holds_in_halves(found, names, clusters, means.names[0], variables, seed):
+    raised = [means.is_raised(at) and bool(means.delta[at] >= least) for at in range(len(means.names))]
+    judge_groups(findings, context, column, means.names, means.delta, raised)
+    if raised[0] and _holds_in_halves(found, names, clusters, labels.tolist().index(means.names[0]), variables, seed):
         findings.claim(
             f"rows with {column} {means.names[0]} have a higher activation of feature {spec.feature_id} than all rows "
             f"together, by {means.delta[0]:.3g} (associated)"
@@ -121,6 +144,7 @@ def _observe(
 def _adjusted(
     found: Slice,
     names: np.ndarray,
+    labels: list[str],
     clusters: np.ndarray,
     means: GroupMeans,
     context: ExperimentContext,
@@ -128,38 +152,49 @@ def _adjusted(
     column: str,
     variables: WeaponVariables,
 ) -> dict[str, dict[str, float]]:
+    """The estimate of each group at equal abilities; groups that were left out count as one."""
     leave_out = (column, context.domain.attribute_group or "", *context.domain.attributes)
     known = confounders_of(context, leave_out=leave_out, names=variables.confounders)
+    number = {name: at for at, name in enumerate(means.names)}
+    place = np.array([number.get(name, len(number)) for name in labels])[names]
+    if len(np.unique(place)) < 2:
+        return {}
     table = known.covariates[found.rows]
-    table = table[:, table.std(axis=0) > 0]
-    lumped = np.where(np.isin(names, means.names), names, "")
-    if len(np.unique(lumped)) < 2:
-        return {}
-    try:
-        fit = adjusted_group_effects(found.values, lumped, table if table.shape[1] else None, clusters=clusters)
-    except UsageError as refusal:
-        findings.warn(f"no adjusted estimate: {refusal.seen}")
-        return {}
+    if (np.diff(clusters) > 0).all():
+        fit = adjusted_groups(found.values, place, table)
+        ends = zip(means.names, fit.values, fit.low, fit.high, strict=False)
+    else:
+        groups = np.array([*means.names, ""])[place]
+        spread = table[:, table.std(axis=0) > 0].astype(np.float64)
+        try:
+            refit = adjusted_group_effects(found.values, groups, spread if spread.shape[1] else None, clusters=clusters)
+        except UsageError as refusal:
+            findings.warn(f"no adjusted estimate: {refusal.seen}")
+            return {}
+        ends = zip(refit.names, refit.values, refit.low, refit.high, strict=True)
     findings.note(f"adjusted: least squares at equal {known.words}, against the mean of all rows")
-    ends = zip(fit.names, fit.values, fit.low, fit.high, strict=True)
     return {name: dict(zip(ADJUSTED_COLUMNS, map(float, rest), strict=True)) for name, *rest in ends}
 
 
 def _holds_in_halves(
-    found: Slice, names: np.ndarray, clusters: np.ndarray, top: str, variables: WeaponVariables, seed: int
+    found: Slice, names: np.ndarray, clusters: np.ndarray, top: int, variables: WeaponVariables, seed: int
 ) -> bool:
-    """Whether one half of the clusters puts this group first and the other half confirms that it is raised."""
-    _, units = np.unique(clusters, return_inverse=True)
-    held = (numpy_generator(seed, "halves").permutation(int(units.max()) + 1) % 2 == 1)[units.reshape(-1)]
+    """Whether one half of the clusters raises this group beyond chance and the other half confirms it."""
+    held = second_half(clusters, seed)
     n_fewest = max(2, variables.min_examples // 2)
     halves = []
     for part in (~held, held):
         if (names[part] == top).sum() < n_fewest:
             return False
-        halves.append(group_means(found.values[part], names[part], clusters[part], min_examples=n_fewest, seed=seed))
+        labels = [str(at) for at in range(int(names.max()) + 1)]
+        halves.append(
+            group_means(
+                found.values[part], names[part], clusters[part], min_examples=n_fewest, seed=seed, labels=labels
+            )
+        )
     first, second = halves
-    at = second.names.index(top)
-    return first.is_raised(first.names.index(top)) and bool(second.low[at] > 0 and second.p[at] < ALPHA)
+    at = second.names.index(str(top))
+    return first.is_raised(first.names.index(str(top))) and bool(second.low[at] > 0 and second.p[at] < ALPHA)
 
 
 def _intervene(
@@ -168,14 +203,19 @@ def _intervene(
     context: ExperimentContext,
     findings: Findings,
     column: str,
+    stable: dict[str, str],
     least: float,
 ) -> None:
-    names = large_groups(context, column, variables.min_examples)
-    n_all = len(np.unique(context.group_values(column)))
-    findings.drop(f"{column} with fewer than {variables.min_examples} rows", n_all - len(names))
-    deltas, bases = substituted_deltas(
-        spec, context, findings, column=column, names=names, tokens=variables.stable_tokens
+    names = large_groups(context, column, variables.min_examples, stable)
+    n_all = len(context.group_codes(column)[0])
+    findings.drop(
+        f"{column} with fewer than {variables.min_examples} rows" + (" or other attributes" if stable else ""),
+        n_all - len(names),
     )
+    deltas, bases = substituted_deltas(
+        spec, context, findings, column=column, names=names, tokens=variables.stable_tokens, groups=stable
+    )
+    findings.add(held=held_words(context, variables.stable_tokens, stable))
     cells, selecting = with_halves(deltas, bases, seed=derive_seed(spec.seed, "weapon sweep"))
     findings.n_comparisons = cells.n_tested
     order: list[int] = np.argsort(-np.nan_to_num(cells.mean, nan=-np.inf), kind="stable").tolist()
@@ -191,7 +231,7 @@ def _intervene(
     findings.aggregate(mean_delta=float(np.nanmean(cells.mean)), std_delta=spread, n_samples=len(bases))
     findings.add(n_groups=len(names))
     raised = [bool(cells.low[at] > 0 and cells.p_corrected[at] < ALPHA and cells.mean[at] >= least) for at in order]
-    _judge(findings, context, column, tuple(names[at] for at in order), cells.mean[order], raised)
+    judge_groups(findings, context, column, tuple(names[at] for at in order), cells.mean[order], raised)
     top = order[0]
     if raised[0] and selecting.p_corrected[top] < ALPHA and selecting.mean[top] > 0:
         held = confirm(deltas[:, top], bases, sign=1.0, min_effect=least, seed=derive_seed(spec.seed, "confirm"))
@@ -200,39 +240,3 @@ def _intervene(
                 f"setting {column} to {names[top]} raises feature {spec.feature_id} by {cells.mean[top]:.3g} against "
                 f"the mean over {len(names)} of them"
             )
-
-
-def _judge(
-    findings: Findings,
-    context: ExperimentContext,
-    column: str,
-    names: tuple[str, ...],
-    delta: np.ndarray,
-    raised: list[bool],
-) -> None:
-    """The dominant group, and the kits of those that are raised. `names` in falling order of `delta`."""
-    findings.add(
-        top_weapon=names[0], top_delta=delta[0], n_raised=sum(raised), second_delta=delta[1] if len(names) > 1 else None
-    )
-    if len(names) > 1 and raised[0] and delta[0] > DOMINANCE * max(float(delta[1]), 0.0):
-        against = f"{delta[0] / delta[1]:.1f} times that of" if delta[1] > 0 else "and no delta above 0 has"
-        findings.warn(f"DOMINANT WEAPON: {names[0]} has a delta of {delta[0]:+.3g}, {against} {names[1]}")
-        findings.add(dominant_weapon_detected=True, dominant_weapon=names[0])
-        if context.domain.attributes and column == context.domain.attribute_group:
-            findings.add(recommended_followup="kit_sweep")
-    attributes = context.domain.attributes
-    top = [name for name, is_raised in zip(names, raised, strict=True) if is_raised][:10]
-    if column != context.domain.attribute_group or not attributes or not top:
-        return
-    holders = {
-        kind: {value: [name for name in top if of.get(name) == value] for value in sorted({of.get(n, "") for n in top})}
-        for kind, of in attributes.items()
-    }
-    shared = {kind: {v: have for v, have in by.items() if v and len(have) > 1} for kind, by in holders.items()}
-    rows = []
-    for name in top:
-        kit = {kind: of.get(name, "") for kind, of in attributes.items()}
-        common = [f"{kind} {value}" for kind, value in kit.items() if value in shared[kind]]
-        rows.append({column: name, **kit, "shared": ", ".join(common)})
-    findings.table("kits", (column, *attributes, "shared"), rows, caption=f"Kits of the raised {column}s.")
-    findings.add(shared_kit=[f"{kind} {value}" for kind, by in shared.items() for value in by])

@@ -171,6 +171,34 @@ def test_each_command_runs(call: Call, lab: Path, arguments: tuple[object, ...])
     assert done.envelope["result"]["tables"]
 
 
+def test_a_plan_is_run_and_planned_upon(call: Call, lab: Path, tmp_path: Path) -> None:
+    told = call("experiment", "plan", 12, "--dry-run", "--output-dir", tmp_path, "-w", lab, "--json")
+    assert told.code == 0, told.out
+    assert {entry["file"] for entry in told.envelope["result"]["specs"]} == {None}
+    assert not (tmp_path / "specs").exists()
+    seen: list[dict[str, object]] = []
+    for n_most in (3, 2):
+        done = call("experiment", "plan", 12, "--max", n_most, "--output-dir", tmp_path, "-w", lab, "--json")
+        assert done.code == 0, done.out
+        entries = done.envelope["result"]["specs"]
+        assert 2 <= len(entries) <= n_most
+        paths = [part for entry in entries for part in ("--spec-path", entry["file"])]
+        assert call("experiment", "run", *paths, "--dry-run", "-w", lab).code == 0
+        ran = call("experiment", "run", *paths, "--output-dir", tmp_path, "-w", lab, "--json")
+        assert ran.code == 0, ran.out
+        for entry in entries:
+            spec = ExperimentSpec.read(Path(entry["file"]))
+            assert spec.description == entry["reason"]
+            assert Path(entry["file"]).name == spec.file_name
+            settings = {**spec.to_json(), "id": "", "description": ""}
+            assert settings not in seen
+            seen.append(settings)
+    shown = call("experiment", "plan", 12, "--output-dir", tmp_path, "-w", lab, "--dry-run")
+    assert "next experiments on feature 12" in shown.out
+    assert call("experiment", "plan", 100_000, "-w", lab).code == 3
+    assert call("experiment", "plan", 12, "--max", 9, "-w", lab).code == 2
+
+
 def test_unknown_names_offer_the_nearest(call: Call, lab: Path) -> None:
     done = call("experiment", "measure", "family_1d_swep", "-f", 3, "-w", lab)
     assert done.code == 3

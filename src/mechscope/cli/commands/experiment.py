@@ -18,6 +18,7 @@ from mechscope.cli.experiment_flags import (
     Seed,
     command_function,
 )
+from mechscope.cli.experiment_plan import plan
 from mechscope.cli.experiment_show import show
 from mechscope.cli.options import AsJson, Quiet, SubjectName, WorkspaceFolder
 from mechscope.cli.output import print_envelope, print_result, print_table, progress_for
@@ -120,5 +121,6 @@ def measure(
 
 
 app.command("show")(show)
+app.command("plan")(plan)
 for _command in COMMANDS:
     app.command(_command.name, help=_command.help)(command_function(_command))

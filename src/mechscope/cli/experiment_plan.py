@@ -1,0 +1,64 @@
+"""`mechscope experiment plan`: the next experiments on a feature, as specs with a reason each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mechscope.cli.options import AsJson, FeatureId, SubjectName, WorkspaceFolder
+from mechscope.cli.output import print_envelope, print_result, print_table
+
+__all__ = ["plan"]
+
+
+def plan(
+    feature: FeatureId,
+    model: SubjectName = None,
+    most: Annotated[int, typer.Option("--max", help="At most so many specs.", min=2, max=5)] = 5,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", help="Where specs/ goes; by default the workspace's experiments.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the plan and write no spec.")] = False,
+    workspace: WorkspaceFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Write the next 2 to 5 specs for a feature, each with the number and the record that it rests on."""
+    from mechscope.services.experiment_plans import plan_next  # noqa: PLC0415  (help stays light)
+    from mechscope.workspace import Workspace  # noqa: PLC0415
+
+    found = plan_next(Workspace.open(workspace), model, feature, most=most, output=output_dir, should_write=not dry_run)
+    proposals = found.plan.proposals
+    if as_json:
+        files: list[str | None] = [str(path) for path in found.files] or [None] * len(proposals)
+        specs = [
+            {"rule": one.rule, "reason": one.reason, "file": path, "spec": one.spec.to_json()}
+            for one, path in zip(proposals, files, strict=True)
+        ]
+        told = {"feature": feature, "subject": found.subject, "dry_run": dry_run, "known": list(found.plan.known)}
+        print_envelope("experiment plan", {**told, "n_struck": found.plan.n_struck, "specs": specs})
+        return
+    rows = [
+        (one.rule, one.spec.type, _asked(one.spec.variables), one.reason, "–" if dry_run else one.spec.file_name)
+        for one in proposals
+    ]
+    print_table(
+        f"next experiments on feature {feature} of {found.subject}",
+        ("rule", "type", "variables", "reason", "spec"),
+        rows,
+        caption=f"{found.plan.n_struck} more were struck out: run before, failed, or waiting with the same settings.",
+    )
+    lines = list(found.plan.known)
+    if not proposals:
+        lines.append("nothing is left to propose: every rule was answered")
+    if found.files:
+        where = found.files[0].parent
+        paths = " ".join(f"--spec-path {path}" for path in found.files)
+        lines += [f"specs: {where}", f"next: mechscope experiment run {paths} -w {workspace}"]
+    print_result(lines)
+
+
+def _asked(variables: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in variables.items())

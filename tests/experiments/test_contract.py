@@ -13,7 +13,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "family_2d_heatmap": {"family_x": "special_charge_up", "family_y": "ink_saver_sub", "rungs_x": [3], "rungs_y": [3]},
     "within_family_interference": {"family": "special_charge_up", "rungs": [3, 12]},
     "decoder_output": {"n_random": 19, "n_matched": 1},
-    "minimal_cores": {"budget": 128, "top_k": 3, "n_held_out": 20},
+    "minimal_cores": {"budget": 64, "top_k": 3, "n_held_out": 20},
 }
 """Variables that a kind cannot do without; a kind that is not listed runs with its defaults."""
 

@@ -160,7 +160,7 @@ class FoundCores:
         row = {"core": str(core), "size": len(core.parts), "n": n, "n_sufficient": k, "flag": flag_of(n)}
         row |= {"n_minimal": self.n_minimal[core], "cover_rank": rank}
         if n >= FEW:
-            row |= {"share": k / n, "low": float(low), "high": float(high)}
+            row |= {"share": k / n, "share_low": float(low), "share_high": float(high)}
         return row
 
 
@@ -176,7 +176,7 @@ def count_tokens(searched: Sequence[SearchedContext]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"token": str(part), "n": len(having), "n_in_core": in_any, "n_in_every_core": in_all}
         row |= {"contexts_share": in_any / len(searched), "flag": flag_of(len(having))}
         if len(having) >= FEW:
-            row |= {"share": in_any / len(having), "low": float(low), "high": float(high)}
+            row |= {"share": in_any / len(having), "share_low": float(low), "share_high": float(high)}
         rows.append(row)
     return sorted(rows, key=lambda row: (-row["n_in_core"], row["token"]))
 

@@ -21,10 +21,10 @@ from mechscope.experiments.specs import ExperimentSpec
 __all__ = ["CoreVerification"]
 
 TESTS = ("inserted", "removed")
-KEPT_COLUMNS = ("core", "n", "n_kept", "precision", "low", "high", "flag")
+KEPT_COLUMNS = ("core", "n", "n_kept", "precision", "precision_low", "precision_high", "flag")
 TEST_COLUMNS = (
-    "core", "test", *CELL_COLUMNS, "control_delta", "control_low", "control_high", "n_control", "n_refused",
-    "reach_share", "reach_low", "reach_high", "holds",
+    "core", "test", *CELL_COLUMNS, "control_delta", "control_delta_low", "control_delta_high", "n_control",
+    "n_refused", "reach", "reach_low", "reach_high", "holds",
 )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ class CoreVerification:
         row: dict[str, Any] = {"core": str(core), "n": n, "n_kept": k, "flag": flag_of(n)}
         if n >= FEW:
             low, high = kl_bounds(k, n, delta=ALPHA / len(self.cores))
-            row |= {"precision": k / n, "low": low, "high": high}
+            row |= {"precision": k / n, "precision_low": low, "precision_high": high}
         return row
 
     def _cells(self, deltas: Sequence[np.ndarray], changes: Sequence[Changes], seed: int) -> PairedCells:
@@ -109,11 +109,11 @@ class CoreVerification:
             "test": test,
             **cells.row(at),
             "control_delta": control.mean[at],
-            "control_low": control.low[at],
-            "control_high": control.high[at],
+            "control_delta_low": control.low[at],
+            "control_delta_high": control.high[at],
             "n_control": int(control.n[at]),
             "n_refused": change.n_refused,
-            "reach_share": reached / len(change) if len(change) >= FEW else None,
+            "reach": reached / len(change) if len(change) >= FEW else None,
             "reach_low": low,
             "reach_high": high,
             "holds": bool(holds),
@@ -142,8 +142,8 @@ class CoreVerification:
             if inserted["holds"] and removed["holds"]:
                 confirmed.append(str(core))
                 self.findings.claim(
-                    f"{core} raises feature {feature} by {inserted['mean_delta']:.3g} where it is put in, and its "
-                    f"removal lowers it by {-removed['mean_delta']:.3g}{words}"
+                    f"{core} raises feature {feature} by {inserted['mean_delta']:.3g}{_beside(inserted)} where it is "
+                    f"put in, and its removal lowers it by {-removed['mean_delta']:.3g}{_beside(removed)}{words}"
                 )
             elif inserted["holds"] or removed["holds"]:
                 one, other = ("put in", "taken out") if inserted["holds"] else ("taken out", "put in")
@@ -157,3 +157,8 @@ class CoreVerification:
             std_delta=top["std_error"] * np.sqrt(top["n"]) if top["n"] >= FEW else None,
             n_samples=self.findings.n_samples,
         )
+
+
+def _beside(row: dict[str, Any]) -> str:
+    """The control in words, where there are enough of it."""
+    return f" ({row['control_delta']:+.2g} for other tokens)" if row["n_control"] >= FEW else ""

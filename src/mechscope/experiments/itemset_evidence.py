@@ -20,13 +20,14 @@ from mechscope.experiments.itemset_items import ItemTable
 from mechscope.experiments.itemset_lattice import generalised
 from mechscope.stats import share_difference, wilson
 
-__all__ = ["EVIDENCE_COLUMNS", "HeldOutRows", "null_of_sets"]
+__all__ = ["DETAIL_COLUMNS", "EVIDENCE_COLUMNS", "HeldOutRows", "null_of_sets"]
 
 NULL_ROWS = 8000
 EVIDENCE_COLUMNS = (
-    "n", "n_active", "n_inactive", "active_support", "active_low", "active_high", "inactive_support", "inactive_low",
-    "inactive_high", "contrast", "low", "high", "confidence", "lift", "leverage", "growth", "p", "p_parts", "flag",
+    "n", "active_support", "active_support_low", "active_support_high", "inactive_support", "inactive_support_low",
+    "inactive_support_high", "contrast", "contrast_low", "contrast_high", "lift", "leverage", "p",
 )  # fmt: skip
+DETAIL_COLUMNS = ("n_active", "n_inactive", "confidence", "growth", "p_parts")
 
 Members = tuple[int, ...]
 
@@ -64,14 +65,14 @@ class HeldOutRows:
         confidence = k / (k + k_other)
         return found | {
             "active_support": share,
-            "active_low": low[0],
-            "active_high": high[0],
+            "active_support_low": low[0],
+            "active_support_high": high[0],
             "inactive_support": other,
-            "inactive_low": low[1],
-            "inactive_high": high[1],
+            "inactive_support_low": low[1],
+            "inactive_support_high": high[1],
             "contrast": difference.value,
-            "low": difference.low,
-            "high": difference.high,
+            "contrast_low": difference.low,
+            "contrast_high": difference.high,
             "confidence": confidence,
             "lift": confidence * total / n,
             "leverage": k / total - (k + k_other) / total * (n / total),

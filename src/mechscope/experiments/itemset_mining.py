@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from mechscope.core import Spec, UsageError, derive_seed, numpy_generator
+from mechscope.core import Spec
 from mechscope.experiments.algorithms import mine_itemsets
 from mechscope.experiments.cells import FEW
-from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.itemset_evidence import EVIDENCE_COLUMNS, HeldOutRows, null_of_sets
+from mechscope.experiments.itemset_evidence import DETAIL_COLUMNS, EVIDENCE_COLUMNS, HeldOutRows, null_of_sets
+from mechscope.experiments.itemset_halves import ActivityHalves
 from mechscope.experiments.itemset_items import ItemTable, RungItems
 from mechscope.experiments.itemset_lattice import Lattice, contrast_activity
 from mechscope.experiments.levels_of_activity import as_quantile
 from mechscope.experiments.selecting import ALPHA
-from mechscope.experiments.specs import ExperimentSpec
 from mechscope.stats import holm
 
-__all__ = ["ActivityHalves", "ItemsetMining", "ItemsetVariables"]
+__all__ = ["ItemsetMining", "ItemsetVariables"]
 
-CLOSED_SHOWN, SETS_MOST = 100, 200_000
-COLUMNS = (
-    "items", "size", *EVIDENCE_COLUMNS, "p_corrected", "p_null", "times_null", "selecting_leverage",
-    "selecting_q", "closed", "maximal", "confirmed",
-)  # fmt: skip
+CLOSED_SHOWN, SETS_MOST = 40, 200_000
+COLUMNS = ("items", *EVIDENCE_COLUMNS, "p_corrected", "p_null", "confirmed", "flag")
+DETAILS = ("items", "size", *DETAIL_COLUMNS, "times_null", "selecting_leverage", "selecting_q", "closed", "maximal")
 CLOSED_COLUMNS = ("items", "size", "n", "active_support", "leverage", "selecting_p", "selecting_q", "maximal")
 
 
@@ -65,51 +61,6 @@ class ItemsetVariables(Spec):
         return None if value is None else as_quantile(value, "high_percentile")
 
 
-@dataclass(frozen=True, eq=False)
-class ActivityHalves:
-    """Active and inactive corpus rows of either half; `clusters` of the held-out ones, None where rows are alone."""
-
-    selecting: tuple[np.ndarray, np.ndarray]
-    held_out: tuple[np.ndarray, np.ndarray]
-    clusters: np.ndarray | None
-
-    @classmethod
-    def of(
-        cls,
-        rows: np.ndarray,
-        values: np.ndarray,
-        quantile: float | None,
-        context: ExperimentContext,
-        spec: ExperimentSpec,
-        findings: Findings,
-    ) -> ActivityHalves:
-        """Part rows [n] with these activations by activity and, by cluster, in halves. `quantile`: see the variables.
-
-        Raises UsageError with fewer than 5 active or inactive rows in a half.
-        """
-        is_active, inactive = values > 0, values <= 0
-        if quantile is not None and is_active.any():
-            cut = float(np.quantile(values[is_active], quantile))
-            findings.drop(
-                f"active row below {cut:.4g}, the {quantile:g} quantile", int((values[is_active] < cut).sum())
-            )
-            is_active &= values >= cut
-        clusters = context.clusters_of(rows)
-        apart = clusters is rows  # no documents: each row is its own cluster
-        cluster = np.arange(len(rows)) if apart else np.unique(clusters, return_inverse=True)[1].reshape(len(rows))
-        drawn = numpy_generator(derive_seed(spec.seed, "itemsets"), "halves").permutation(int(cluster.max()) + 1)
-        second = (drawn % 2 == 1)[cluster]
-        parts = [rows[part & half] for half in (~second, second) for part in (is_active, inactive)]
-        if min(map(len, parts)) < FEW:
-            raise UsageError(
-                f"{int(is_active.sum())} active and {int(inactive.sum())} inactive rows",
-                expected=f"at least {2 * FEW} of each, so that both halves have {FEW}",
-                todo="widen the slice and keep its rows at zero, or choose another feature",
-            )
-        order = np.concatenate([cluster[is_active & second], cluster[inactive & second]])
-        return cls((parts[0], parts[1]), (parts[2], parts[3]), None if apart else order)
-
-
 class ItemsetMining:
     """The sets of the selecting half, and what the held-out half says of the best of them."""
 
@@ -128,7 +79,6 @@ class ItemsetMining:
         self.members = self.sets.tuples()
         self.lattice = Lattice.of(self.sets, items.has_lower)
         self.contrast = contrast_activity(self.lattice, inactive)
-        self._describe()
 
     def chosen(self) -> tuple[list[int], list[int]]:
         """Indices of single items and of larger sets, by falling leverage, one for each combination of families."""
@@ -161,12 +111,22 @@ class ItemsetMining:
             self.findings.table(
                 name,
                 COLUMNS,
-                part,
+                [{key: row.get(key) for key in COLUMNS} for row in part],
                 caption="OBSERVATIONAL, held-out rows: share of active rows with the set against that of inactive rows "
-                "(contrast: the difference); confidence, lift, leverage: of set -> active; p: one-sided Fisher; "
-                f"p_parts: of what it adds to each part; p_corrected: the larger of both, Holm over {corrected} sets; "
-                "p_null: the items stand together among active rows more than chance makes them (max-T over the sets).",
+                "(contrast: the difference); lift, leverage: of set -> active; p: one-sided Fisher; p_corrected: the "
+                f"larger of it and p_parts, Holm over {corrected} sets; p_null: the items stand together among active "
+                "rows more than chance makes them (max-T over the sets). 95 % intervals: Wilson, Newcombe.",
             )
+        self.findings.table(
+            "itemset_details",
+            DETAILS,
+            [{key: row.get(key) for key in DETAILS} for row in rows],
+            caption="Of the same sets. p_parts: of what a set adds to a part of it (an item left out, the rung below), "
+            "the largest; confidence: of set -> active; growth: active over inactive support; times_null: active "
+            "support over that of the null; selecting_: on the half that chose them, q over all sets that could have "
+            "been frequent.",
+        )
+        self._describe()
         return rows
 
     def _row(self, at: int, held_out: HeldOutRows) -> dict[str, Any]:
@@ -203,6 +163,8 @@ class ItemsetMining:
             n_closed=int(lattice.is_closed.sum()),
             n_maximal=int(lattice.is_maximal.sum()),
             n_candidates=contrast.n_candidates,
+            n_active=active + len(self.halves.held_out[0]),
+            n_inactive=inactive + len(self.halves.held_out[1]),
         )
         order = np.flatnonzero(lattice.is_closed & (sets.lengths > 1))
         order = order[np.argsort(-sets.counts[order], kind="stable")]

@@ -76,20 +76,22 @@ def test_numbers_are_those_of_a_count_row_by_row(builds: ExperimentContext) -> N
     rule = and_of(builds.domain, family, rung, binary)
     planted = plant_feature(builds.inputs, FEATURE, lambda build: max(rule(build), float(noise.random() < 0.05)))
     result = run(planted, min_support=0.03)
-    row = next(row for row in rows_of(result, "itemsets") if row["items"] == f"{family}_{rung} + {binary}")
+    row: dict[str, Any] = {}
+    for table in ("itemsets", "itemset_details"):
+        row |= next(row for row in rows_of(result, table) if row["items"] == f"{family}_{rung} + {binary}")
     # the halves are drawn by the experiment: the counts of both halves together are those of the corpus
     active = planted.row_activations(FEATURE) > 0
     assert row["n_active"] <= active.sum()
     k = round(row["active_support"] * row["n_active"])
     k_other = round(row["inactive_support"] * row["n_inactive"])
-    table = [[k, k_other], [row["n_active"] - k, row["n_inactive"] - k_other]]
-    assert row["p"] == pytest.approx(fisher_exact(table, alternative="greater").pvalue)
+    counts = [[k, k_other], [row["n_active"] - k, row["n_inactive"] - k_other]]
+    assert row["p"] == pytest.approx(fisher_exact(counts, alternative="greater").pvalue)
     assert row["n"] == k + k_other
     assert row["confidence"] == pytest.approx(k / (k + k_other))
     n = row["n_active"] + row["n_inactive"]
     assert row["lift"] == pytest.approx(k * n / (row["n_active"] * (k + k_other)))
     assert row["leverage"] == pytest.approx(k / n - (k + k_other) * row["n_active"] / n**2)
-    assert row["low"] < row["contrast"] < row["high"]
+    assert row["contrast_low"] < row["contrast"] < row["contrast_high"]
     assert 1 / 200 <= row["p_null"] <= 1
 
 

@@ -20,8 +20,9 @@ from mechscope.core.kinds import EXPERIMENTS
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.group_conditions import held_rows
+from mechscope.experiments.itemset_halves import ActivityHalves
 from mechscope.experiments.itemset_items import read_items
-from mechscope.experiments.itemset_mining import ActivityHalves, ItemsetMining, ItemsetVariables
+from mechscope.experiments.itemset_mining import ItemsetMining, ItemsetVariables
 from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.specs import ExperimentSpec
@@ -117,4 +118,4 @@ def _conclude(rows: list[dict[str, Any]], spec: ExperimentSpec, findings: Findin
 
 
 def _estimate(row: Mapping[str, Any]) -> Estimate:
-    return Estimate(value=float(row["contrast"]), low=row["low"], high=row["high"], n=int(row["n"]))
+    return Estimate(value=float(row["contrast"]), low=row["contrast_low"], high=row["contrast_high"], n=int(row["n"]))

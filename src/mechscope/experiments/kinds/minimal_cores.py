@@ -21,15 +21,9 @@ from mechscope.experiments.changes import parse_held
 from mechscope.experiments.constraints import Constraints
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.core_contexts import CoreContexts
-from mechscope.experiments.core_finding import (
-    CoreMethod,
-    FoundCores,
-    SearchedContext,
-    consensus,
-    count_tokens,
-    search_contexts,
-)
+from mechscope.experiments.core_finding import CoreMethod, FoundCores, search_contexts
 from mechscope.experiments.core_players import Players
+from mechscope.experiments.core_tables import write_contexts, write_cores
 from mechscope.experiments.core_tests import CoreVerification
 from mechscope.experiments.core_trials import CoreTrials
 from mechscope.experiments.findings import Findings
@@ -43,11 +37,7 @@ from mechscope.reports.figures import NamedValue, named_bars
 
 __all__ = ["MinimalCores", "MinimalCoresVariables"]
 
-CORES_SHOWN = 40
-CONTEXT_COLUMNS = ("context", "activation", "baseline", "n_tokens", "n_cores", "smallest_core", "cores", "method",
-                   "is_complete", "statement", "n_evaluations")  # fmt: skip
-CORE_COLUMNS = ("core", "size", "n", "n_sufficient", "share", "low", "high", "n_minimal", "cover_rank", "flag")
-TOKEN_COLUMNS = ("token", "n", "n_in_core", "share", "low", "high", "n_in_every_core", "contexts_share", "flag")
+TOKENS_SHOWN = 40
 
 
 class MinimalCoresVariables(Spec):
@@ -128,27 +118,29 @@ class MinimalCores(ExperimentKind):
                 todo="use a domain with families or binaries, or another slice",
             )
         findings.n_contexts_tested = len(searched)
-        _write_contexts(searched, context, findings, variables)
         found = FoundCores.of(searched, context, spec.feature_id, constraints, share=variables.threshold)
-        _write_cores(found, searched, findings)
-        if not found.cores:
+        write_cores(found, searched, findings)
+        if found.cores:
+            verification = CoreVerification(
+                tuple(dict.fromkeys([*found.covering, *found.cores]))[: variables.top_k],
+                CoreTrials(context, spec.feature_id, drawn, constraints, held=names, seed=spec.seed),
+                findings,
+                share=variables.threshold,
+                level=variables.threshold * float(np.median([one.activation for one in searched])),
+                least=variables.min_effect * _effective_maximum(context, spec.feature_id),
+                n=variables.n_held_out,
+            )
+            verification.run(spec, constraints)
+        else:
             findings.warn("no token is needed in any context searched, so there is no core to verify")
-            return
-        trials = CoreTrials(context, spec.feature_id, drawn, constraints, held=names, seed=spec.seed)
-        chosen = tuple(dict.fromkeys([*found.covering, *found.cores]))[: variables.top_k]
-        least = variables.min_effect * _effective_maximum(context, spec.feature_id)
-        level = variables.threshold * float(np.median([one.activation for one in searched]))
-        verification = CoreVerification(
-            chosen, trials, findings, share=variables.threshold, level=level, least=least, n=variables.n_held_out
-        )
-        verification.run(spec, constraints)
+        write_contexts(searched, context, findings, share=variables.threshold)
 
     def draw(self, result: ExperimentResult) -> Mapping[str, Figure]:
         """How often each token is in a core, and what inserting and removing the cores does."""
         figures = {}
         if "tokens" in result.tables:
             figures["tokens_in_cores"] = named_bars(
-                _named(result, "tokens", ("token",), "share")[:CORES_SHOWN],
+                _named(result, "tokens", ("token",), "share", prefix="share_")[:TOKENS_SHOWN],
                 title="Tokens in cores",
                 caption=f"Feature {result.feature_id}: share of the searched contexts with the token in which it is in "
                 "a core; 95 % intervals.",
@@ -166,10 +158,12 @@ class MinimalCores(ExperimentKind):
         return figures
 
 
-def _named(result: ExperimentResult, table: str, names: Sequence[str], value: str) -> list[NamedValue]:
+def _named(
+    result: ExperimentResult, table: str, names: Sequence[str], value: str, *, prefix: str = ""
+) -> list[NamedValue]:
     found = []
     for row in result.tables[table].rows:
-        number, low, high, n = (row.get(key) for key in (value, "low", "high", "n"))
+        number, low, high, n = (row.get(key) for key in (value, f"{prefix}low", f"{prefix}high", "n"))
         if isinstance(number, int | float) and isinstance(n, int):
             ends = {"low": low, "high": high} if low is not None and high is not None else {}
             estimate = Estimate.parse({"value": number, "n": n, **ends})
@@ -180,80 +174,3 @@ def _named(result: ExperimentResult, table: str, names: Sequence[str], value: st
 def _effective_maximum(context: ExperimentContext, feature: int) -> float:
     values = context.row_activations(feature)
     return float(np.quantile(values[values > 0], 0.995))
-
-
-def _write_contexts(
-    searched: Sequence[SearchedContext],
-    context: ExperimentContext,
-    findings: Findings,
-    variables: MinimalCoresVariables,
-) -> None:
-    rows = [
-        {
-            "context": context.domain.render(one.players.base),
-            "activation": one.activation,
-            "baseline": one.baseline,
-            "n_tokens": len(one.players),
-            "n_cores": len(one.cores),
-            "smallest_core": str(one.cores[0]) if one.cores else None,
-            "cores": "; ".join(map(str, one.cores)),
-            "method": one.search.method,
-            "is_complete": one.search.is_complete,
-            "statement": one.search.statement,
-            "n_evaluations": one.search.n_evaluations,
-        }
-        for one in searched
-    ]
-    findings.table(
-        "contexts",
-        CONTEXT_COLUMNS,
-        rows,
-        caption=f"Searched contexts: cores that keep {variables.threshold:g} of the activation with all other tokens "
-        "left out (baseline: with none left). Families stand at their lowest sufficient rung.",
-    )
-    stuck = {f"{name} cannot be absent: it is held against rung {rung}" for one in searched
-             for name, rung in one.players.floors.items() if rung}  # fmt: skip
-    for text in sorted(stuck):
-        findings.note(text)
-    n_complete = sum(one.search.is_complete for one in searched)
-    if n_complete < len(searched):
-        findings.warn(
-            f"in {len(searched) - n_complete} of {len(searched)} contexts the list of cores may not be complete: "
-            "see `statement` in the table of contexts, or raise `budget`"
-        )
-
-
-def _write_cores(found: FoundCores, searched: Sequence[SearchedContext], findings: Findings) -> None:
-    n_bare = sum(any(not core.parts for core in one.cores) for one in searched)
-    findings.add(
-        n_contexts=len(searched),
-        n_without_tokens=n_bare,
-        n_distinct_cores=len(found.cores),
-        top_core=str(found.cores[0]) if found.cores else None,
-        top_core_share=found.n_sufficient[found.cores[0]] / len(searched) if found.cores else None,
-        consensus_core=str(consensus(searched)),
-        covering_cores=[str(core) for core in found.covering],
-        share_complete=sum(one.search.is_complete for one in searched) / len(searched),
-        n_evaluations=sum(one.search.n_evaluations for one in searched),
-    )
-    findings.aggregate(n_samples=len(searched))
-    if n_bare:
-        findings.find(
-            f"in {n_bare} of {len(searched)} contexts no token is needed: what is held (the weapon among it) keeps the "
-            "share by itself"
-        )
-    findings.table(
-        "cores",
-        CORE_COLUMNS,
-        [found.row(core) for core in found.cores[:CORES_SHOWN]],
-        caption="Of the searched contexts that have all of a core (n), those in which it suffices alone; n_minimal: in "
-        "which it is irreducible; cover_rank: place in a short list of which each context has one. 95 % Wilson "
-        f"intervals. {len(found.cores)} distinct cores.",
-    )
-    findings.table(
-        "tokens",
-        TOKEN_COLUMNS,
-        count_tokens(searched),
-        caption="Of the searched contexts that have a token (n), those in which it is in a core; in every core: no "
-        "core does without it. A rung counts where a core needs this rung or a higher one. 95 % Wilson intervals.",
-    )

@@ -186,11 +186,7 @@ def consensus(searched: Sequence[SearchedContext]) -> TokenCore:
     counts = Counter(
         part for one in searched for part in one.players.players if any(_needs(core, part) for core in one.cores)
     )
-    highest: dict[str, int] = {}
-    for part, n in counts.items():
-        if n > len(searched) / 2:
-            highest[part.name] = max(part.rung, highest.get(part.name, 0))
-    return TokenCore(tuple(Part(name, rung) for name, rung in sorted(highest.items())))
+    return TokenCore.of(part for part, n in counts.items() if n > len(searched) / 2)
 
 
 def _needs(core: TokenCore, part: Part) -> bool:

@@ -8,7 +8,7 @@ the lower ones.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -27,13 +27,14 @@ ILLEGAL = 0.0
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """A binary (rung 0), or a family at a rung or above it."""
+    """A binary (rung 0), or a family at a rung or above it; `label` is what tables call it."""
 
     name: str
     rung: int = 0
+    label: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{self.name}_{self.rung}" if self.rung else self.name
+        return self.label or (f"{self.name}_{self.rung}" if self.rung else self.name)
 
 
 @dataclass(frozen=True, order=True)
@@ -41,6 +42,11 @@ class TokenCore:
     """Binaries and families at their lowest sufficient rungs, in order; empty when nothing is needed."""
 
     parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, parts: Iterable[Part]) -> TokenCore:
+        """The core of these parts; of a family the highest rung."""
+        return cls(tuple({part.name: part for part in sorted(parts)}.values()))
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.parts)) or "nothing"
@@ -97,7 +103,11 @@ class Players:
             if name in held or not rung:
                 continue
             floors[name] = lowest_rung(domain, base, name)
-            players += [Part(name, step) for step in family.rungs if floors[name] < step <= rung]
+            players += [
+                Part(name, step, f"{name}_{family.rung_name(step)}")
+                for step in family.rungs
+                if floors[name] < step <= rung
+            ]
         players += [Part(name) for name in domain.binaries if name not in held and domain.has(base, name)]
         return cls(base, domain, tuple(players), floors)
 
@@ -106,11 +116,7 @@ class Players:
 
     def core(self, members: Iterable[int]) -> TokenCore:
         """The core that these players make."""
-        highest: dict[str, int] = {}
-        for player in members:
-            part = self.players[player]
-            highest[part.name] = max(part.rung, highest.get(part.name, 0))
-        return TokenCore(tuple(Part(name, rung) for name, rung in sorted(highest.items())))
+        return TokenCore.of(self.players[player] for player in members)
 
     def contexts(self, present: np.ndarray, constraints: Constraints) -> list[Context | None]:
         """The context of each set of players, boolean [n_sets, n_players]; None where it is illegal."""

@@ -163,6 +163,18 @@ def test_what_is_held_is_no_part_of_a_core(builds: ExperimentContext) -> None:
     assert all(pair[2] in row["context"] for row in rows_of(result, "contexts"))
 
 
+def test_families_of_sentences_are_held_against_their_lowest_rung(sentences: ExperimentContext) -> None:
+    domain = sentences.domain
+    planted = plant_feature(
+        sentences.inputs,
+        FEATURE,
+        lambda text: 2.0 * (domain.rung(text, "tense") >= 2 and domain.rung(text, "number") >= 2),
+    )
+    result = run(planted)
+    assert custom(result)["confirmed_cores"] == ["number_plural + tense_present"]
+    assert any("tense cannot be absent" in note for note in result.diagnostics.notes)
+
+
 def test_a_feature_that_needs_no_token_has_no_core(builds: ExperimentContext) -> None:
     result = run(plant_feature(builds.inputs, FEATURE, lambda _: 1.0))
     assert custom(result)["n_without_tokens"] == custom(result)["n_contexts"]

@@ -157,6 +157,27 @@ def test_rows_without_adjustment_are_differences_of_means(inputs: FeatureInputs)
     assert abs(rows_of(adjusted, "pairs")[3, 15]["mean_delta"] + 2) < 0.3
 
 
+def test_rows_that_differ_where_nothing_acts_are_a_finding(inputs: FeatureInputs) -> None:
+    """The feature follows another family; rows with both rungs high in that one are all that rungs go with."""
+    planted = by_rung(inputs, lambda rung: 3.0)
+    rungs, values = planted.family_rungs(FAMILY), planted.row_activations(FEATURE).copy()
+    values[rungs >= 12] += 2.0  # the stored rows differ by rung; what is computed does not
+    planted._row_activations[FEATURE] = values
+    result = run(planted, confounders=[])
+    pairs, beside = rows_of(result, "pairs"), rows_of(result, "observed_pairs")
+    assert pairs[3, 12]["mean_delta"] == pytest.approx(0)
+    expected = values[rungs == 12].mean() - values[rungs == 3].mean()
+    assert beside[3, 12]["mean_delta"] == pytest.approx(expected)
+    assert any("3 -> 12" in text and "changes nothing" in text for text in result.findings)
+    assert not any("6 -> 3" in text or "3 -> 6 " in text for text in result.findings)
+    agreeing = run(by_rung(inputs, lambda rung: 3.0 + (rung >= 6), noise=0.1))
+    assert agreeing.findings == ()
+    opposite = by_rung(inputs, lambda rung: 3.0 + (rung >= 12), noise=0.1)
+    opposite._row_activations[FEATURE] = 6 - opposite.row_activations(FEATURE)
+    assert any("opposite directions at 6 -> 12" in text for text in run(opposite).findings)
+    assert "observed_pairs" not in run(opposite, observed_beside=False).tables
+
+
 def test_null_features_claim_nothing_and_the_half_that_confirms_did_not_choose(inputs: FeatureInputs) -> None:
     n_claiming = 0
     for seed in range(12):

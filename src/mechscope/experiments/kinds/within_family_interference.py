@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field, field_validator
 
-from mechscope.core import Spec, UsageError, derive_seed
+from mechscope.core import Spec, UsageError, UserError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.corpora.domain import Family, settle_rungs
+from mechscope.corpora.domain import Family
 from mechscope.experiments.base_contexts import draw_bases
-from mechscope.experiments.cells import FEW
+from mechscope.experiments.cells import CELL_COLUMNS, FEW
 from mechscope.experiments.changes import Change, Held, parse_held
 from mechscope.experiments.confounders import find_family
 from mechscope.experiments.constraints import Constraints
@@ -27,18 +27,22 @@ from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.figures import curves_figure
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observing import observe_levels, rows_holding_constant
+from mechscope.experiments.observing import rows_holding_constant
 from mechscope.experiments.responses import measure
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.rungs import (
+    VERDICT_COLUMNS,
     ContrastRows,
     Ladder,
     LadderScale,
+    ObservedLadder,
     conclude,
+    disagreeing_pairs,
     lowest_values,
-    observed_rows,
+    observe_ladder,
     paired_rows,
     probe_lower_rungs,
+    settle_ladder,
     weighted_sums,
 )
 from mechscope.experiments.slicing import slice_rows
@@ -65,6 +69,7 @@ class WithinFamilyVariables(Spec):
         stable_tokens, stable_groups, stable_weapon: what every condition has, as in a sweep.
         confounders: what observed rows are adjusted for; by default the weapon, other families and binaries.
         min_effect: least effect that counts, as a share of the feature's effective maximum.
+        observed_beside: show the observed pairs beside the intervention's.
     """
 
     family: str
@@ -78,6 +83,7 @@ class WithinFamilyVariables(Spec):
     stable_weapon: str | None = None
     confounders: tuple[str, ...] | None = None
     min_effect: float = Field(default=0.02, ge=0, le=1)
+    observed_beside: bool = True
 
     @field_validator("pairs")
     @classmethod
@@ -107,7 +113,11 @@ class WithinFamilyInterference(ExperimentKind):
     ) -> None:
         """Measure every pair of rungs in the spec's mode."""
         family = find_family(context.domain, variables.family)
-        ladder = _ladder(family, variables, findings)
+        ladder, notes = settle_ladder(
+            family, variables.rungs, variables.pairs, scale=variables.scale, has_absent=variables.include_absent
+        )
+        for note in notes:
+            findings.warn(note)
         groups = variables.stable_groups | (
             {} if variables.stable_weapon is None else {"weapon": variables.stable_weapon}
         )
@@ -150,41 +160,6 @@ class _Asked:
         return derive_seed(self.spec.seed, self.family.name, *names)
 
 
-def _ladder(family: Family, variables: WithinFamilyVariables, findings: Findings) -> Ladder:
-    """The rungs and pairs asked for; what has no token of its own is mapped and told, never left untested in silence.
-
-    Raises UsageError: rungs that do not exist, a pair of one rung, fewer than two rungs.
-    """
-    wanted = variables.rungs if variables.rungs or not variables.pairs else ()
-    pairs = []
-    for lower, higher in variables.pairs:
-        settled = settle_rungs(family, (lower, higher), snap=True)
-        for note in settled.notes:
-            findings.warn(note)
-        found = tuple(rung for rung in settled.rungs if rung)
-        if len(found) < 2:
-            raise UsageError(
-                f"{family.name} {lower} and {higher} are one rung, {found[0] if found else 0}",
-                expected="two rungs that differ",
-                todo=f"choose among {', '.join(map(str, family.rungs))}",
-            )
-        pairs.append((found[0], found[1]))
-    named = [rung for pair in pairs for rung in pair]
-    settled = settle_rungs(family, (*wanted, *named) if wanted else tuple(named), snap=True)
-    for note in settled.notes:
-        findings.warn(note)
-    rungs = sorted({rung for rung in settled.rungs if rung})
-    levels = (0, *rungs) if variables.include_absent else tuple(rungs)
-    asked = tuple(dict.fromkeys(pairs))
-    if len(rungs) < 2 or len(levels) < 2 + (not variables.include_absent):
-        raise UsageError(
-            f"{len(rungs)} rungs of {family.name}", expected="at least two above the lowest", todo="ask for more rungs"
-        )
-    if not variables.include_absent:
-        asked = tuple(pair for pair in asked if pair[0] != levels[0])
-    return Ladder.of(family, levels, variables.scale, asked)
-
-
 def _intervene(asked: _Asked, ladder: Ladder) -> None:
     spec, context, findings, family = asked.spec, asked.context, asked.findings, asked.family
     bases = draw_bases(spec, context, findings, held=asked.held, n_bases=BASES)
@@ -216,6 +191,8 @@ def _intervene(asked: _Asked, ladder: Ladder) -> None:
     )
     findings.n_comparisons = sum(row["p"] == row["p"] for row in (*found.increments, *found.bends))
     conclude(spec, family.name, found, findings, is_withheld=is_withheld)
+    if asked.variables.observed_beside:
+        _hold_against_rows(asked, found)
     if asked.variables.probe_lower:
         probe_lower_rungs(
             context, findings, spec.feature_id, family, ladder.pairs, bases, constraints, seed=asked.seed("probe")
@@ -223,32 +200,55 @@ def _intervene(asked: _Asked, ladder: Ladder) -> None:
 
 
 def _observe(asked: _Asked, ladder: Ladder) -> None:
-    spec, context, findings, family = asked.spec, asked.context, asked.findings, asked.family
-    found = rows_holding_constant(slice_rows(spec, context, findings), context, asked.held)
-    level = context.family_rungs(family.name)[found.rows]
-    if ladder.reference == 0 and (level == 0).sum() < FEW:
-        findings.warn(f"too few rows without {family.name}: counted from rung {ladder.levels[1]}")
-        ladder = ladder.without_reference()
-    held = asked.held.change
-    observed = observe_levels(
-        found,
-        level,
-        context,
-        levels=ladder.levels[1:],
-        reference=ladder.reference,
-        leave_out=(family.name, *held.rungs, *held.binaries, *held.groups),
+    findings = asked.findings
+    found = _of_rows(asked, ladder, findings)
+    findings.table(
+        "observed_rungs", ("rung", *found.observed.columns), found.observed.rows("rung"), caption=found.observed.caption
+    )
+    findings.n_contexts_tested = found.n
+    findings.n_comparisons = sum(row["p"] == row["p"] for row in (*found.increments, *found.bends))
+    by_pair = dict(zip(found.ladder.increments, found.increments, strict=True))
+    _aggregate(np.array([by_pair[step]["mean_delta"] for step in found.ladder.steps]), findings)
+    rows = ContrastRows(found.ladder, found.increments, found.bends, found.observed.words)
+    conclude(asked.spec, asked.family.name, rows, findings)
+
+
+def _of_rows(asked: _Asked, ladder: Ladder, findings: Findings) -> ObservedLadder:
+    """The rows along the ladder; beside an intervention its own counts stand, and no row is left to chance."""
+    is_main = asked.spec.mode == OBSERVED
+    found = slice_rows(asked.spec, asked.context, findings if is_main else Findings(), should_sample=is_main)
+    return observe_ladder(
+        rows_holding_constant(found, asked.context, asked.held),
+        asked.family.name,
+        ladder,
+        asked.context,
+        findings,
+        held=asked.held,
         confounders=asked.variables.confounders,
+        least=asked.least,
         seed=asked.seed("observed"),
     )
-    findings.table("observed_rungs", ("rung", *observed.columns), observed.rows("rung"), caption=observed.caption)
-    findings.n_contexts_tested = int(np.isin(level, ladder.levels).sum())
-    increments, bends = (
-        observed_rows(observed.contrasts, observed.halves, weights, least=asked.least, seed=asked.seed(name))
-        for name, weights in (("increments", ladder.increment_weights()), ("bends", ladder.bend_weights()))
+
+
+def _hold_against_rows(asked: _Asked, caused: ContrastRows) -> None:
+    """The observed increments beside the intervention's, as far as there are rows for them, and where they differ."""
+    findings = asked.findings
+    try:
+        found = _of_rows(asked, caused.ladder, findings)
+    except UserError as reason:
+        findings.warn(f"no observed pairs beside it: {reason.seen}")
+        return
+    seen = dict(zip(found.ladder.increments, found.increments, strict=True))
+    rows = [{"lower": lower, "higher": higher, **row} for (lower, higher), row in seen.items()]
+    findings.table(
+        "observed_pairs",
+        ("lower", "higher", *CELL_COLUMNS, *VERDICT_COLUMNS),
+        rows,
+        caption=f"OBSERVATIONAL: rows at the higher rung less those at the lower, adjusted for {found.observed.words}.",
     )
-    by_pair = dict(zip(ladder.increments, increments, strict=True))
-    _aggregate(np.array([by_pair[step]["mean_delta"] for step in ladder.steps]), findings)
-    conclude(spec, family.name, ContrastRows(ladder, increments, bends, observed.words), findings)
+    done = dict(zip(caused.ladder.increments, caused.increments, strict=True))
+    for text in disagreeing_pairs(seen, done, least=asked.least):
+        findings.find(f"{asked.family.name}: {text}")
 
 
 def _aggregate(steps: np.ndarray, findings: Findings) -> None:

@@ -12,15 +12,16 @@ Both are weighted sums of the levels, so that paired contexts and regression coe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 
 from mechscope.core import UsageError
-from mechscope.corpora.domain import Family
+from mechscope.corpora.domain import Family, settle_rungs
 
-__all__ = ["Ladder", "LadderScale", "lowest_values", "weighted_sums"]
+__all__ = ["Ladder", "LadderScale", "lowest_values", "settle_ladder", "weighted_sums"]
 
 LadderScale = Literal["step", "unit"]
 
@@ -98,6 +99,49 @@ class Ladder:
 
     def _distance(self, lower: int, higher: int) -> float:
         return float(self.places[self.levels.index(higher)] - self.places[self.levels.index(lower)])
+
+
+def settle_ladder(
+    family: Family,
+    rungs: Sequence[int],
+    pairs: Sequence[tuple[int, int]],
+    *,
+    scale: LadderScale,
+    has_absent: bool,
+) -> tuple[Ladder, list[str]]:
+    """The ladder asked for, and in words what was mapped to another rung: nothing is left untested in silence.
+
+    Args:
+        family: whose rungs. rungs: all of them when neither rungs nor pairs are named.
+        pairs: (lower, higher), by default every pair of the rungs.
+        scale: see `Ladder`. has_absent: count from absent, else from the lowest rung.
+
+    Raises UsageError: rungs that do not exist, a pair that is one rung, fewer than two rungs.
+    """
+    notes: list[str] = []
+    asked: list[tuple[int, int]] = []
+    for lower, higher in pairs:
+        settled = settle_rungs(family, (lower, higher), snap=True)
+        notes += settled.notes
+        found = tuple(rung for rung in settled.rungs if rung)
+        if len(found) < 2:
+            raise UsageError(
+                f"{family.name} {lower} and {higher} are one rung, {found[0] if found else 0}",
+                expected="two rungs that differ",
+                todo=f"choose among {', '.join(map(str, family.rungs))}",
+            )
+        asked.append((found[0], found[1]))
+    named = [rung for pair in asked for rung in pair]
+    settled = settle_rungs(family, [*rungs, *named], snap=True)
+    notes += settled.notes
+    known = sorted({rung for rung in settled.rungs if rung})
+    if len(known) < 2:
+        raise UsageError(
+            f"{len(known)} rungs of {family.name}", expected="at least two above absent", todo="ask for more rungs"
+        )
+    levels = (0, *known) if has_absent else tuple(known)
+    kept = tuple(dict.fromkeys(pair for pair in asked if pair[0] != levels[0]))
+    return Ladder.of(family, levels, scale, kept), notes
 
 
 def weighted_sums(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from mechscope.corpora.domain import Context
 from mechscope.experiments.changes import Change, Held, token_change
 from mechscope.experiments.contexts import ExperimentContext
 
-__all__ = ["Factor", "every_factor", "parse_factors", "require_apart"]
+__all__ = ["Factor", "every_factor", "parse_factors", "require_apart", "require_settable"]
 
 MOST_TOKENS = 100
 
@@ -82,6 +82,17 @@ def require_apart(factors: Sequence[Factor]) -> None:
                 f"{same.name} and {factor.name} both set {factor.topic}",
                 expected="factors that can be there or not independently",
                 todo="use family_1d_sweep for the rungs of one family, weapon_sweep for weapons",
+            )
+
+
+def require_settable(context: ExperimentContext, factors: Sequence[Factor]) -> None:
+    """Raise UsageError for a group or attribute that is a fact of its row, which no intervention can set."""
+    for factor in factors:
+        if factor.group and factor.topic not in context.domain.settable_groups:
+            raise UsageError(
+                f"{factor.topic} cannot be set in a context",
+                expected=" or ".join(context.domain.settable_groups) or "tokens",
+                todo='use the mode "observational"',
             )
 
 

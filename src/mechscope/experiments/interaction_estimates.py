@@ -78,7 +78,7 @@ class Estimates:
     def held_row(self, at: int) -> dict[str, Any]:
         """What the held-out half says, as columns of a table."""
         told = self.told[at]
-        return {} if told is None else {"held_out_delta": told.mean, "held_out_n": told.n, "held_out_p": told.p}
+        return {} if told is None else {"held_out_delta": told.mean, "held_out_p": told.p}
 
     def scale_row(self, at: int) -> dict[str, Any]:
         """The difference on every scale with its interval, and with corners above zero alone."""

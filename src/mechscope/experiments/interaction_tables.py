@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,77 +17,102 @@ from mechscope.experiments.selecting import ALPHA
 __all__ = [
     "ALONE_COLUMNS",
     "HELD_COLUMNS",
+    "SIDES",
     "Namer",
-    "aggregate_differences",
     "alone_row",
-    "corner_names",
+    "corner_columns",
+    "corner_rows",
     "design_rows",
-    "floor_table",
-    "say_scales",
-    "scales_table",
+    "shared_tables",
 ]
 
 ALONE_COLUMNS = ("alone_first", "alone_second", "together")
-HELD_COLUMNS = ("held_out_delta", "held_out_n", "held_out_p", "verdict")
-SHORT = ("none", "first", "second", "both")
+HELD_COLUMNS = ("held_out_delta", "held_out_p", "verdict")
+CORNERS = ("none", "first", "second", "both")
+SIDES = ("without", "with")
 
 Namer = Callable[[Design], dict[str, str]]
 """The columns that name a design in a table."""
 
 
-def corner_names(order: int) -> list[str]:
-    """Names of the corners: none, first, second, both; with a third factor without and with it."""
-    if order <= 2:
-        return list(SHORT[: 1 << order])
-    return [f"{name}_{when}" for when in ("without", "with") for name in SHORT]
+def corner_columns(order: int, numbers: Sequence[str]) -> tuple[str, ...]:
+    """Columns of `corner_rows`."""
+    sides = ("modulated",) if order > 2 else ()
+    return (*sides, *(f"{name}_{corner}" for name in numbers for corner in CORNERS))
+
+
+def corner_rows(numbers: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """Numbers of the corners of one design as a row; of a pair and a modulator as two rows, without it and with it."""
+    n_corners = len(next(iter(numbers.values())))
+    rows = []
+    for start, side in zip(range(0, n_corners, 4), SIDES, strict=False):
+        row: dict[str, Any] = {"modulated": side} if n_corners > 4 else {}
+        for name, values in numbers.items():
+            part = values[start : start + 4]
+            row |= {f"{name}_{corner}": value for corner, value in zip(CORNERS, part, strict=True)}
+        rows.append(row)
+    return rows
+
+
+def shared_tables(
+    findings: Findings,
+    corners: Corners,
+    found: Estimates,
+    context: ExperimentContext,
+    *,
+    names: Namer,
+    label: Callable[[Design], str],
+) -> None:
+    """Write what pairs and modulators share: scales, corners, aggregates, and findings on scales that disagree."""
+    scales_table(findings, corners, found, names, context)
+    corners_table(findings, corners, found, names)
+    findings.n_comparisons = found.main.n_tested
+    aggregate_differences(findings, corners, found.stated)
+    say_scales(findings, corners, found, label)
 
 
 def scales_table(
     findings: Findings, corners: Corners, found: Estimates, names: Namer, context: ExperimentContext
 ) -> None:
-    """Write the table `scales`: the difference of every design on every scale."""
+    """Write the table `scales`: the difference of every design on every scale, and what the floor has to do with it."""
     shown = (*SCALES, "above_floor")
     ends = [f"{name}{end}" for name in shown for end in ("", "_low", "_high")]
-    columns = (*names(corners.designs[0]), "n", *ends, "n_above_floor", "diagnosis")
+    columns = (*names(corners.designs[0]), "n", "n_refused", *ends, "n_above_floor", "touched", "diagnosis")
     rows = [
-        {**names(design), **found.scale_row(at), "diagnosis": found.diagnoses[at]}
+        {**names(design), "n_refused": corners.n_refused[at], **found.scale_row(at), "touched": found.touched[at],
+         "diagnosis": found.diagnoses[at]}
         for at, design in enumerate(corners.designs)
-    ]
+    ]  # fmt: skip
     findings.table(
         "scales",
         columns,
         rows,
         caption=f"The same difference {'; '.join(scale_words(scale, context) for scale in SCALES)} (base contexts with "
-        "all corners above zero alone); above_floor: of the activation in those. 95 %, cluster bootstrap.",
+        "all corners above zero alone); above_floor: of the activation in those. 95 %, cluster bootstrap. n_refused: "
+        "base contexts where some corner is illegal; touched: share with a corner at zero. Diagnosis: free, touched, "
+        "made or hidden by the floor, or at floor (zero in every corner in at least half).",
     )
+    measured = ~np.isnan(found.touched)
+    findings.add(touched_share=float(found.touched[measured].mean()) if measured.any() else None)
 
 
-def floor_table(findings: Findings, corners: Corners, found: Estimates, names: Namer) -> None:
+def corners_table(findings: Findings, corners: Corners, found: Estimates, names: Namer) -> None:
     """Write the table `corners`: mean activation and share at zero of every corner."""
-    order = corners.order
-    words = corner_names(order)
-    columns = (*names(corners.designs[0]), "n", "n_refused", *(f"mean_{word}" for word in words),
-               *(f"zero_{word}" for word in words), "touched", "diagnosis")  # fmt: skip
+    columns = (*names(corners.designs[0]), "n", *corner_columns(corners.order, ("mean", "zero")))
     rows = []
     for at, design in enumerate(corners.designs):
         n = int((~np.isnan(corners.activation[:, at, 0])).sum())
-        row: dict[str, Any] = {**names(design), "n": n, "n_refused": corners.n_refused[at]}
         if n >= FEW:
-            means = np.nanmean(corners.activation[:, at], axis=0)
-            row |= {f"mean_{word}": mean for word, mean in zip(words, means, strict=True)}
-            row |= {f"zero_{word}": share for word, share in zip(words, found.zero_shares[at], strict=True)}
-            row["touched"] = found.touched[at]
-        rows.append(row | {"diagnosis": found.diagnoses[at]})
+            means = np.nanmean(corners.activation[:, at], axis=0).tolist()
+            numbers = {"mean": means, "zero": found.zero_shares[at].tolist()}
+            rows += [{**names(design), "n": n, **row} for row in corner_rows(numbers)]
     findings.table(
         "corners",
         columns,
         rows,
-        caption="Mean activation, and share of base contexts at zero, in each corner; touched: share with any corner "
-        "at zero; n_refused: base contexts where some corner is illegal. Diagnosis: free, touched, made or hidden by "
-        "the floor, or at floor (zero in every corner in at least half).",
+        caption="Mean activation in each corner, and share of base contexts at zero there, where a floor cuts off what "
+        f"lies below; of designs with at least {FEW} base contexts.",
     )
-    measured = ~np.isnan(found.touched)
-    findings.add(touched_share=float(found.touched[measured].mean()) if measured.any() else None)
 
 
 def say_scales(findings: Findings, corners: Corners, found: Estimates, label: Callable[[Design], str]) -> None:

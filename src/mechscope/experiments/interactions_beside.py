@@ -16,14 +16,14 @@ from mechscope.experiments.corpus_means import CORPUS_COLUMNS, corpus_means
 from mechscope.experiments.factorial import Corners, Design
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.interaction_estimates import covers_zero
-from mechscope.experiments.interaction_tables import Namer, corner_names
-from mechscope.experiments.observed_interactions import ObservedInteraction, observe_designs
+from mechscope.experiments.interaction_tables import Namer, corner_columns, corner_rows
+from mechscope.experiments.observed_interactions import ObservedInteraction, observe_designs, observed_row
 from mechscope.experiments.observing import rows_holding_constant
 from mechscope.experiments.selecting import ALPHA
-from mechscope.experiments.slicing import slice_rows
+from mechscope.experiments.slicing import Slice, slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 
-__all__ = ["observed_table", "rows_beside", "topics_held"]
+__all__ = ["observe_alone", "rows_beside"]
 
 
 def topics_held(held: Held) -> tuple[str, ...]:
@@ -51,40 +51,67 @@ def rows_beside(
         rows, None, context, designs, leave_out=topics_held(held), confounders=confounders, least=least, seed=spec.seed,
     )  # fmt: skip
     caused = corpus_means(corners.differences("activation"), bases, seed=derive_seed(spec.seed, "corpus"))
-    observed_table(findings, "observed_interactions", designs, seen, names, caused=caused)
+    observed_table(findings, designs, seen, names, caused=caused)
     say_observed(findings, designs, seen, caused, label, least=least)
 
 
 def observed_table(
     findings: Findings,
-    name: str,
     designs: Sequence[Design],
     seen: Sequence[ObservedInteraction],
     names: Namer,
     *,
     caused: Sequence[Mapping[str, float]] = (),
 ) -> None:
-    """Write what the rows show of every design, adjusted and crude, with rows and means of every corner.
+    """Write what the rows show of every design: `observed_interactions`, and `observed_corners` with their rows.
 
     `caused`: beside it the intervention on the scale of activations, weighted to the corpus.
     """
-    words = corner_names(len(designs[0]))
     columns = (*names(designs[0]), "n", "adjusted", "adjusted_low", "adjusted_high", "p", "p_corrected", "crude",
-               *(CORPUS_COLUMNS if caused else ()), *(f"n_{word}" for word in words),
-               *(f"mean_{word}" for word in words))  # fmt: skip
-    rows = []
+               *(CORPUS_COLUMNS if caused else ()))  # fmt: skip
+    rows, corners = [], []
     for at, (design, one) in enumerate(zip(designs, seen, strict=True)):
         row: dict[str, Any] = {**names(design), "n": sum(one.n), "adjusted": one.value, "adjusted_low": one.low}
         row |= {"adjusted_high": one.high, "p": one.p, "p_corrected": one.p_corrected}
-        row |= {"crude": one.crude if min(one.n) >= FEW else None, **(caused[at] if caused else {})}
-        row |= {f"n_{word}": n for word, n in zip(words, one.n, strict=True)}
-        rows.append(row | {f"mean_{word}": mean for word, mean in zip(words, one.means, strict=True)})
+        rows.append(row | {"crude": one.crude if min(one.n) >= FEW else None, **(caused[at] if caused else {})})
+        corners += [names(design) | corner for corner in corner_rows({"mean": one.means, "n": one.n})]
     caption = (
         f"OBSERVATIONAL: what rows with all of them have beyond the lower-order sums, zeros included, by least squares "
         f"adjusted for {seen[0].words}; p corrected by Holm over {len(designs)}; crude: of the corners' means."
     )
     beside = " corpus_: the intervention on activations, weighted to the rows of the slice." if caused else ""
-    findings.table(name, columns, rows, caption=caption + beside)
+    findings.table("observed_interactions", columns, rows, caption=caption + beside)
+    order = len(designs[0])
+    columns = (*names(designs[0]), *corner_columns(order, ("mean", "n")))
+    findings.table("observed_corners", columns, corners, caption="OBSERVATIONAL: mean and rows of each corner.")
+
+
+def observe_alone(
+    spec: ExperimentSpec,
+    context: ExperimentContext,
+    findings: Findings,
+    found: Slice,
+    is_held_out: np.ndarray,
+    designs: Sequence[Design],
+    held: Held,
+    *,
+    names: Namer,
+    confounders: Sequence[str] | None,
+    least: float,
+    verdicts: Mapping[int, str],
+) -> tuple[list[dict[str, Any]], list[ObservedInteraction]]:
+    """Observe every design and write its tables; a row each for the main table, largest first, and what was found."""
+    seen = observe_designs(found, is_held_out, context, designs, leave_out=topics_held(held),
+                           confounders=confounders, least=least, seed=spec.seed)  # fmt: skip
+    rows = [
+        {**names(design), **observed_row(one), "verdict": verdicts.get(one.sign, "")}
+        for design, one in zip(designs, seen, strict=True)
+    ]
+    observed_table(findings, designs, seen, names)
+    findings.n_contexts_tested, findings.n_comparisons = len(found), sum("p" in row for row in rows)
+    findings.aggregate(n_samples=len(found))
+    findings.add(min_effect=least)
+    return sorted(rows, key=lambda row: -abs(row.get("mean_delta") or 0.0)), seen
 
 
 def say_observed(
@@ -106,6 +133,8 @@ def say_observed(
             kind = "rows and intervention point in opposite directions"
         elif is_seen and one.p_corrected < ALPHA and abs(one.value) >= least and not is_done and abs(value) < least:
             kind = "rows interact though the intervention finds nothing that counts"
+        elif is_seen and one.p_corrected < ALPHA and _exceeds(one, low, high) and abs(one.value) >= least:
+            kind = "rows interact more than twice as much as the intervention"
         elif is_done and abs(value) >= least and not is_seen and abs(one.value) < least:
             kind = "the intervention finds what the rows do not show"
         if kind is not None:
@@ -113,6 +142,11 @@ def say_observed(
             kinds.setdefault(kind, []).append(text)
     for kind, places in kinds.items():
         findings.find(f"{kind}: {'; '.join(places)}")
+
+
+def _exceeds(one: ObservedInteraction, low: float, high: float) -> bool:
+    """Whether all of the observed interval is more than twice all of the other, on the same side of 0."""
+    return one.low > 2 * max(high, 0.0) if one.value > 0 else one.high < 2 * min(low, 0.0)
 
 
 def _is_away(low: float, high: float) -> bool:

@@ -104,9 +104,10 @@ def test_the_pair_without_and_with_the_modulator_is_told(inputs: FeatureInputs, 
     row = rows_of(result)["stealth_jump"]
     assert (row["without"], row["with"], row["mean_delta"]) == pytest.approx((1.0, -1.5, -2.5))
     assert "turning its sign" in result.claims[0]
-    corners = rows_of(result, "corners")["stealth_jump"]
-    names = [f"mean_{name}_{side}" for side in ("without", "with") for name in ("none", "first", "second", "both")]
-    assert [corners[name] for name in names] == pytest.approx([4, 4, 4, 5, 4, 4, 4, 2.5])
+    corners: Any = result.tables["corners"].rows
+    assert [row["modulated"] for row in corners] == ["without", "with"]
+    means = [row[f"mean_{name}"] for row in corners for name in ("none", "first", "second", "both")]
+    assert means == pytest.approx([4, 4, 4, 5, 4, 4, 4, 2.5])
 
 
 def test_a_weapon_can_modulate_and_be_held(inputs: FeatureInputs, present: Reader) -> None:
@@ -190,6 +191,7 @@ def test_without_a_pair_the_strongest_of_the_candidates_is_taken(inputs: Feature
         ({"modulators": ["comeback"]}, "named twice"),
         ({"modulators": ["stelth_jump"]}, "stealth_jump"),
         ({"pair": ["comeback"]}, "pair"),
+        ({"modulators": ["special=Ink Storm"]}, "special cannot be set"),
         ({"stable_tokens": ["comeback"]}, "both set"),
         ({"mode": "observational", "scale": "log"}, "stored rows"),
     ],

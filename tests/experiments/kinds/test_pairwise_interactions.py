@@ -275,9 +275,10 @@ def test_rows_show_a_planted_interaction_and_not_an_additive_pair(inputs: Featur
     assert named == {frozenset(("special_charge_up_6", "quick_respawn_3"))}
     assert rows[next(iter(named))]["mean_delta"] == pytest.approx(2.0, abs=0.15)
     assert "associated" in result.claims[0]
-    cells = pairs_of(result, "cells")[next(iter(named))]
+    cells = pairs_of(result, "observed_corners")[next(iter(named))]
     counts = [cells[f"n_{name}"] for name in ("none", "first", "second", "both")]
-    assert sum(counts) == cells["n"] <= context.corpus.n_rows
+    assert min(counts) > 5
+    assert sum(counts) == rows[next(iter(named))]["n"] <= context.corpus.n_rows
     chosen = run(context, "observational", tokens=(), top_k=3)
     assert chosen.tables["pair_interactions"].rows
 
@@ -292,6 +293,15 @@ def test_rows_that_interact_where_the_model_does_not_are_a_finding(inputs: Featu
     result = run(context, tokens=(), pairs=pair, observed_beside=True)
     assert result.claims == ()
     assert any("rows interact though the intervention finds nothing" in text for text in result.findings)
+    context.activations.function = lambda c: (
+        1.0
+        + 0.5
+        * (  # type: ignore[attr-defined]
+            present(c)["special_charge_up_6"] and present(c)["quick_respawn_3"]
+        )
+    )
+    smaller = run(context, tokens=[], pairs=pair, observed_beside=True)
+    assert any("more than twice as much" in text for text in smaller.findings)
 
 
 @pytest.mark.parametrize(
@@ -303,6 +313,7 @@ def test_rows_that_interact_where_the_model_does_not_are_a_finding(inputs: Featu
         ({"tokens": ["comeback", "comeback"]}, "named twice"),
         ({"tokens": ["comeback", "haunt"], "stable_tokens": ["haunt"]}, "both set"),
         ({"tokens": ["comeback", "weapon=Splattershoot"]}, "Splattershot"),
+        ({"tokens": ["comeback", "special=Ink Storm"]}, "special cannot be set"),
         ({"tokens": ["comeback", "haunt"], "pairs": [["comeback", "haunt"]]}, "both tokens and pairs"),
         ({"scale": "logit"}, "scale"),
     ],
@@ -314,10 +325,19 @@ def test_bad_questions_are_refused(inputs: FeatureInputs, variables: dict[str, A
     assert message in str(result.error_message)
 
 
+def test_pairs_of_a_text(sentences: ExperimentContext) -> None:
+    feature = int(sentences.inputs.store.counts().argmax())
+    spec = ExperimentSpec.parse({"type": "interactions", "feature_id": feature, "dataset_slice": {"sample_size": 40}})
+    result = get_runner_for_type(spec.type).run(spec, sentences)
+    assert result.success, result.error_message
+    rows: Any = result.tables["pair_interactions"].rows
+    assert max(row["n"] for row in rows) > 5
+
+
 def test_pairs_that_exclude_each_other_are_not_interpreted(inputs: FeatureInputs) -> None:
     context, pair = plant_feature(inputs, FEATURE, lambda _: 1.0), ("comeback", "last_ditch_effort")
     result = run(context, tokens=pair, n_bases=20, constraints=["valid_gear_combinations"])
     assert result.diagnostics.constraint_violations[0].constraint == "valid_gear_combinations"
     row = result.tables["pair_interactions"].rows[0]
     assert (row["n"], row["mean_delta"], row["p"]) == (0, None, None)
-    assert result.tables["corners"].rows[0]["n_refused"] == 20
+    assert result.tables["scales"].rows[0]["n_refused"] == 20

@@ -17,29 +17,28 @@ from pydantic import Field
 
 from mechscope.core import Spec, UsageError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.algorithms import corner_signs
 from mechscope.experiments.base_contexts import Bases, draw_bases
 from mechscope.experiments.candidates import common_in_high_rows, influential
-from mechscope.experiments.cells import CELL_COLUMNS, paired_cells
+from mechscope.experiments.cells import CELL_COLUMNS
 from mechscope.experiments.changes import Held, parse_held
 from mechscope.experiments.constraints import Constraints
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.factorial import Corners, Design, Scale, measure_corners, scale_words
-from mechscope.experiments.factors import Factor, every_factor, parse_factors, require_apart
+from mechscope.experiments.factorial import Design, Scale, measure_corners
+from mechscope.experiments.factors import Factor, every_factor, parse_factors, require_apart, require_settable
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.interaction_estimates import Estimates, estimate
+from mechscope.experiments.interaction_estimates import estimate
 from mechscope.experiments.interaction_figures import modulators_figure
-from mechscope.experiments.interaction_tables import (
-    HELD_COLUMNS,
-    aggregate_differences,
-    design_rows,
-    floor_table,
-    say_scales,
-    scales_table,
-)
-from mechscope.experiments.interactions_beside import observed_table, rows_beside, topics_held
+from mechscope.experiments.interaction_tables import HELD_COLUMNS, shared_tables
+from mechscope.experiments.interactions_beside import observe_alone, rows_beside
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observed_interactions import halves_of, observe_designs, observed_row
+from mechscope.experiments.modulator_report import (
+    claim_modulators,
+    modulator_label,
+    modulator_names,
+    modulators_table,
+    without_and_with,
+)
+from mechscope.experiments.observed_interactions import halves_of
 from mechscope.experiments.observing import rows_holding_constant
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.slicing import slice_rows
@@ -50,11 +49,7 @@ from mechscope.reports import Figure
 __all__ = ["ConditionalInteractions", "ConditionalVariables"]
 
 BASES = 200
-SIDES = ("without", "with")
-SIDE_COLUMNS = tuple(f"{side}{end}" for side in SIDES for end in ("", "_low", "_high"))
-MODULATOR_COLUMNS = ("modulator", *CELL_COLUMNS, *SIDE_COLUMNS, *HELD_COLUMNS)
 OBSERVED_COLUMNS = ("modulator", *CELL_COLUMNS, *HELD_COLUMNS)
-VERDICTS = {1: "raises the interaction", -1: "lowers the interaction"}
 SEEN_VERDICTS = {1: "larger interaction", -1: "smaller interaction"}
 
 
@@ -126,14 +121,6 @@ class ConditionalInteractions(ExperimentKind):
         return {"modulators": modulators_figure(table, result.feature_id, str(result.evidence), words)}
 
 
-def _names(design: Design) -> dict[str, str]:
-    return {"modulator": design[2].name}
-
-
-def _label(design: Design) -> str:
-    return design[2].name
-
-
 def _chosen(pair: list[Factor], candidates: list[Factor], top_k: int) -> list[Factor]:
     topics = {factor.topic for factor in pair}
     found = [factor for factor in candidates if factor.topic not in topics][:top_k]
@@ -152,6 +139,7 @@ def _intervene(
     modulators: list[Factor],
 ) -> None:
     scale: Scale = variables.scale or "pre_activation"
+    require_settable(context, [*pair, *modulators])
     bases = draw_bases(spec, context, findings, held=held, n_bases=BASES)
     if not (pair and modulators):
         candidates = influential(
@@ -160,7 +148,7 @@ def _intervene(
         pair = pair or _strongest_pair(spec, context, bases, candidates, scale)
         modulators = modulators or _chosen(pair, candidates, variables.top_k)
     findings.add(pair=[factor.name for factor in pair], scale=scale, held=held.words)
-    designs = [(pair[0], pair[1], modulator) for modulator in modulators if _is_apart(pair, modulator)]
+    designs = _designs(pair, modulators, findings)
     constraints = Constraints(spec.constraints, context, findings)
     corners = measure_corners(context, spec.feature_id, bases, designs, constraints)
     touches = bool(held.change.groups) or any(factor.group for factor in (*pair, *modulators))
@@ -168,18 +156,23 @@ def _intervene(
     maximum = float(context.inputs.store.stats(spec.feature_id).effective_maximum or 1.0)
     found = estimate(corners, bases, stated=scale, min_effect=variables.min_effect, maximum=maximum,
                      seed=derive_seed(spec.seed, "modulators"))  # fmt: skip
-    sides = _sides(corners, found, bases, derive_seed(spec.seed, "sides"))
-    _write(corners, found, sides, context, findings)
-    say_scales(findings, corners, found, _label)
+    sides = without_and_with(corners, found, bases, seed=derive_seed(spec.seed, "sides"))
+    modulators_table(findings, corners, found, sides, context)
+    shared_tables(findings, corners, found, context, names=modulator_names, label=modulator_label)
     if not is_withheld:
-        _claim(spec, corners, found, sides, context, findings)
+        claim_modulators(findings, corners, found, sides, context, feature=spec.feature_id)
     if variables.observed_beside:
-        rows_beside(spec, context, findings, corners, bases, held, names=_names, label=_label,
+        rows_beside(spec, context, findings, corners, bases, held, names=modulator_names, label=modulator_label,
                     confounders=variables.confounders, least=found.least["activation"])  # fmt: skip
 
 
-def _is_apart(pair: list[Factor], modulator: Factor) -> bool:
-    return modulator.topic not in {factor.topic for factor in pair}
+def _designs(pair: list[Factor], modulators: list[Factor], findings: Findings) -> list[Design]:
+    topics = {factor.topic for factor in pair}
+    designs = [(pair[0], pair[1], modulator) for modulator in modulators if modulator.topic not in topics]
+    if not designs:
+        require_apart([*pair, *modulators])
+    findings.drop("modulators that set what the pair sets", len(modulators) - len(designs))
+    return list(designs)
 
 
 def _strongest_pair(
@@ -193,67 +186,6 @@ def _strongest_pair(
     n = (~np.isnan(differences)).sum(axis=0)
     means = np.where(n >= 0.5 * n.max(), np.nansum(differences, axis=0) / np.maximum(n, 1), 0.0)
     return list(designs[int(np.abs(means).argmax())])
-
-
-def _sides(corners: Corners, found: Estimates, bases: Bases, seed: int) -> list[dict[str, float]]:
-    """The pair's second difference without and with each modulator, with intervals, on the stated scale."""
-    values = corners.on(found.stated)
-    rows: list[dict[str, float]] = [{} for _ in corners.designs]
-    for at, side in enumerate(SIDES):
-        second = np.where(np.isfinite(values).all(axis=2), values[:, :, 4 * at : 4 * at + 4] @ corner_signs(2), np.nan)
-        cells = paired_cells(second, bases.clusters, seed=derive_seed(seed, side))
-        for index, row in enumerate(rows):
-            row |= {side: cells.mean[index], f"{side}_low": cells.low[index], f"{side}_high": cells.high[index]}
-    return rows
-
-
-def _write(
-    corners: Corners,
-    found: Estimates,
-    sides: list[dict[str, float]],
-    context: ExperimentContext,
-    findings: Findings,
-) -> None:
-    first, second = corners.designs[0][0].name, corners.designs[0][1].name
-    rows = [row | side for row, side in zip(design_rows(corners, found, _names, VERDICTS), sides, strict=True)]
-    rows.sort(key=lambda row: -abs(row["mean_delta"]) if row["n"] else 1.0)
-    findings.table(
-        "conditional_interactions",
-        MODULATOR_COLUMNS,
-        rows,
-        caption=f"Interaction of {first} and {second} {scale_words(found.stated, context)}, without and with the "
-        "modulator; mean_delta: with less without, paired. Intervals: 95 %, cluster bootstrap; p: sign-flip, max-T "
-        f"over {found.main.n_tested} modulators; effect: d_z. A verdict holds on this scale alone; it was chosen on "
-        "one half of the base contexts and confirmed on the other.",
-    )
-    scales_table(findings, corners, found, _names, context)
-    floor_table(findings, corners, found, _names)
-    findings.n_comparisons = found.main.n_tested
-    aggregate_differences(findings, corners, found.stated)
-    confirmed = [row["modulator"] for row in rows if row["verdict"]]
-    findings.add(modulators=confirmed, n_modulators=len(rows), min_effect=found.least[found.stated])
-
-
-def _claim(
-    spec: ExperimentSpec,
-    corners: Corners,
-    found: Estimates,
-    sides: list[dict[str, float]],
-    context: ExperimentContext,
-    findings: Findings,
-) -> None:
-    words = scale_words(found.stated, context)
-    for at, design in enumerate(corners.designs):
-        told, side = found.told[at], sides[at]
-        if not found.signs[at] or told is None:
-            continue
-        is_turned = side["without_low"] * side["without_high"] > 0 and side["with_low"] * side["with_high"] > 0
-        turned = ", turning its sign" if is_turned and side["without"] * side["with"] < 0 else ""
-        findings.claim(
-            f"{design[2].name} {VERDICTS[found.signs[at]]} of {design[0].name} and {design[1].name} on feature "
-            f"{spec.feature_id} {words} from {side['without']:+.3g} to {side['with']:+.3g}{turned} "
-            f"(triple difference {found.main.mean[at]:+.3g}, held out {told.mean:+.3g})"
-        )
 
 
 def _observe(
@@ -276,37 +208,26 @@ def _observe(
         candidates = common_in_high_rows(found, ~is_held_out, context, every, variables.top_k + 2)
         pair = pair or candidates[:2]
         modulators = modulators or _chosen(pair, candidates, variables.top_k)
-    designs = [(pair[0], pair[1], modulator) for modulator in modulators if _is_apart(pair, modulator)]
+    designs = _designs(pair, modulators, findings)
     least = variables.min_effect * float(context.inputs.store.stats(spec.feature_id).effective_maximum or 1.0)
-    seen = observe_designs(found, is_held_out, context, designs, leave_out=topics_held(held),
-                           confounders=variables.confounders, least=least, seed=spec.seed)  # fmt: skip
-    rows: list[dict[str, Any]] = []
-    for design, one in zip(designs, seen, strict=True):
-        rows.append({**_names(design), **observed_row(one), "verdict": SEEN_VERDICTS.get(one.sign, "")})
-        if one.sign:
-            findings.claim(
-                f"rows with {design[2].name} show a {SEEN_VERDICTS[one.sign]} of {pair[0].name} and {pair[1].name} in "
-                f"feature {spec.feature_id} than rows without (associated, {one.value:+.3g} of the activation, "
-                f"adjusted for {one.words})"
-            )
-    rows.sort(key=lambda row: -abs(row.get("mean_delta") or 0.0))
+    rows, seen = observe_alone(spec, context, findings, found, is_held_out, designs, held, names=modulator_names,
+                               confounders=variables.confounders, least=least, verdicts=SEEN_VERDICTS)  # fmt: skip
+    first, second = pair[0].name, pair[1].name
     findings.table(
         "conditional_interactions",
         OBSERVED_COLUMNS,
         rows,
-        caption=f"OBSERVATIONAL: how far the interaction of {pair[0].name} and {pair[1].name} differs between rows "
-        f"with and without the modulator, zeros included, by least squares adjusted for {seen[0].words}; p corrected "
-        f"by Holm over {len(rows)}; effect: over the standard deviation of the rows. Chosen on one half of the rows, "
-        "confirmed on the other.",
+        caption=f"OBSERVATIONAL: how far the interaction of {first} and {second} differs between rows with and without "
+        f"the modulator, zeros included, by least squares adjusted for {seen[0].words}; p corrected by Holm over "
+        f"{len(rows)}; effect: over the standard deviation of the rows. Chosen on one half of the rows, confirmed on "
+        "the other.",
     )
-    observed_table(findings, "cells", designs, seen, _names)
-    findings.n_contexts_tested, findings.n_comparisons = len(found), sum("p" in row for row in rows)
-    findings.aggregate(n_samples=len(found))
-    findings.add(
-        pair=[factor.name for factor in pair],
-        scale="activation",
-        held=held.words,
-        modulators=[row["modulator"] for row in rows if row["verdict"]],
-        n_modulators=len(rows),
-        min_effect=least,
-    )
+    confirmed = [row["modulator"] for row in rows if row["verdict"]]
+    findings.add(pair=[first, second], scale="activation", held=held.words)
+    findings.add(modulators=confirmed, n_modulators=len(rows))
+    for design, one in zip(designs, seen, strict=True):
+        if one.sign:
+            findings.claim(
+                f"rows with {design[2].name} show a {SEEN_VERDICTS[one.sign]} of {first} and {second} in feature "
+                f"{spec.feature_id} than rows without (associated, {one.value:+.3g} of the activation, adjusted)"
+            )

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from mechscope.core import Spec, UsageError, derive_seed
@@ -25,26 +23,18 @@ from mechscope.experiments.cells import CELL_COLUMNS
 from mechscope.experiments.changes import Held, parse_held
 from mechscope.experiments.constraints import Constraints
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.factorial import Corners, Design, Scale, measure_corners, scale_words
-from mechscope.experiments.factors import Factor, every_factor, parse_factors, require_apart
+from mechscope.experiments.factorial import Design, Scale, measure_corners
+from mechscope.experiments.factors import Factor, every_factor, parse_factors, require_apart, require_settable
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.interaction_estimates import Estimates, estimate
+from mechscope.experiments.interaction_estimates import estimate
 from mechscope.experiments.interaction_figures import pairs_figure
 from mechscope.experiments.interaction_games import play_pairs
-from mechscope.experiments.interaction_tables import (
-    ALONE_COLUMNS,
-    HELD_COLUMNS,
-    aggregate_differences,
-    alone_row,
-    design_rows,
-    floor_table,
-    say_scales,
-    scales_table,
-)
-from mechscope.experiments.interactions_beside import observed_table, rows_beside, topics_held
+from mechscope.experiments.interaction_tables import HELD_COLUMNS, shared_tables
+from mechscope.experiments.interactions_beside import observe_alone, rows_beside
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observed_interactions import halves_of, observe_designs, observed_row
+from mechscope.experiments.observed_interactions import halves_of
 from mechscope.experiments.observing import rows_holding_constant
+from mechscope.experiments.pair_report import PAIR_VERDICTS, claim_pairs, pair_label, pair_names, pairs_table
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
@@ -54,8 +44,7 @@ from mechscope.reports import Figure
 __all__ = ["PairwiseInteractions", "PairwiseVariables"]
 
 BASES = 200
-PAIR_COLUMNS = ("first", "second", *CELL_COLUMNS, *ALONE_COLUMNS, *HELD_COLUMNS)
-VERDICTS = {1: "synergy", -1: "redundancy"}
+OBSERVED_COLUMNS = ("first", "second", *CELL_COLUMNS, *HELD_COLUMNS)
 
 
 class PairwiseVariables(Spec):
@@ -137,14 +126,6 @@ def _default(spec: ExperimentSpec) -> Scale:
     return "activation" if spec.mode == OBSERVED else "pre_activation"
 
 
-def _names(design: Design) -> dict[str, str]:
-    return {"first": design[0].name, "second": design[1].name}
-
-
-def _label(design: Design) -> str:
-    return f"{design[0].name} and {design[1].name}"
-
-
 def _designs(variables: PairwiseVariables, factors: list[Factor], findings: Findings) -> list[Design]:
     """The pairs asked for, or all pairs of factors that set different things."""
     if variables.pairs:
@@ -171,9 +152,11 @@ def _intervene(
     named: list[Factor],
 ) -> None:
     scale = variables.scale or _default(spec)
+    require_settable(context, named)
     bases = draw_bases(spec, context, findings, held=held, n_bases=BASES)
-    chosen = {"scale": scale, "top_k": variables.top_k}
-    factors = named or influential(spec, context, findings, bases, every_factor(context, held), **chosen)  # type: ignore[arg-type]
+    factors = named or influential(
+        spec, context, findings, bases, every_factor(context, held), scale=scale, top_k=variables.top_k
+    )
     designs = _designs(variables, factors, findings)
     constraints = Constraints(spec.constraints, context, findings)
     corners = measure_corners(context, spec.feature_id, bases, designs, constraints)
@@ -182,58 +165,16 @@ def _intervene(
     maximum = float(context.inputs.store.stats(spec.feature_id).effective_maximum or 1.0)
     found = estimate(corners, bases, stated=scale, min_effect=variables.min_effect, maximum=maximum,
                      seed=derive_seed(spec.seed, "pairs"))  # fmt: skip
-    _write(corners, found, context, findings, scale)
-    say_scales(findings, corners, found, _label)
+    pairs_table(findings, corners, found, context)
+    shared_tables(findings, corners, found, context, names=pair_names, label=pair_label)
     if not is_withheld:
-        _claim(spec, corners, found, context, findings)
+        claim_pairs(findings, corners, found, context, feature=spec.feature_id)
     if variables.players >= 2:
         play_pairs(spec, context, findings, bases, factors, scale=scale, n_players=variables.players,
                    also=variables.shapiq_indices)  # fmt: skip
     if variables.observed_beside:
-        rows_beside(spec, context, findings, corners, bases, held, names=_names, label=_label,
+        rows_beside(spec, context, findings, corners, bases, held, names=pair_names, label=pair_label,
                     confounders=variables.confounders, least=found.least["activation"])  # fmt: skip
-
-
-def _write(corners: Corners, found: Estimates, context: ExperimentContext, findings: Findings, scale: Scale) -> None:
-    rows = [row | alone_row(corners, found, at) for at, row in enumerate(design_rows(corners, found, _names, VERDICTS))]
-    order = sorted(range(len(rows)), key=lambda at: -abs(rows[at]["mean_delta"]) if rows[at]["n"] else 1.0)
-    rows = [rows[at] for at in order]
-    words = scale_words(scale, context)
-    findings.table(
-        "pair_interactions",
-        PAIR_COLUMNS,
-        rows,
-        caption=f"f(both) - f(first) - f(second) + f(neither), f being the feature {words}; paired. Intervals: 95 %, "
-        f"cluster bootstrap; p: sign-flip, max-T over {found.main.n_tested} pairs; effect: d_z. Synergy (above 0) and "
-        "redundancy (below 0) hold on this scale alone; where both lower the feature, synergy means less lowering than "
-        "the sum. Chosen on one half of the base contexts, confirmed on the other.",
-    )
-    scales_table(findings, corners, found, _names, context)
-    floor_table(findings, corners, found, _names)
-    findings.n_comparisons = found.main.n_tested
-    tested = [row for row in rows if row["low"] is not None and row["n"]]
-    aggregate_differences(findings, corners, scale)
-    for word in VERDICTS.values():
-        confirmed = [row for row in tested if row["verdict"] == word]
-        findings.add(**{f"n_{word}": len(confirmed)})
-        findings.add(**{f"top_{word}": [confirmed[0]["first"], confirmed[0]["second"]] if confirmed else None})
-    findings.add(n_pairs=len(rows), min_effect=found.least[scale])
-
-
-def _claim(
-    spec: ExperimentSpec, corners: Corners, found: Estimates, context: ExperimentContext, findings: Findings
-) -> None:
-    words = scale_words(found.stated, context)
-    order = np.argsort(-np.nan_to_num(np.abs(found.main.mean), nan=-1.0), kind="stable")
-    for at in (at for at in order.tolist() if found.signs[at]):
-        told, effects = found.told[at], alone_row(corners, found, at)
-        hidden = "; the floor hides it from the activation" if found.diagnoses[at] == "hidden" else ""
-        findings.claim(
-            f"{_label(corners.designs[at])} together change feature {spec.feature_id} by {effects['together']:+.3g} "
-            f"{words}, where each by itself adds up to {effects['alone_first'] + effects['alone_second']:+.3g} "
-            f"({VERDICTS[found.signs[at]]} on this scale: {found.main.mean[at]:+.3g}, "
-            f"held out {told.mean if told else np.nan:+.3g}{hidden})"
-        )
 
 
 def _observe(
@@ -253,27 +194,21 @@ def _observe(
     factors = named or common_in_high_rows(found, ~is_held_out, context, every_factor(context, held), variables.top_k)
     designs = _designs(variables, factors, findings)
     least = variables.min_effect * float(context.inputs.store.stats(spec.feature_id).effective_maximum or 1.0)
-    seen = observe_designs(found, is_held_out, context, designs, leave_out=topics_held(held),
-                           confounders=variables.confounders, least=least, seed=spec.seed)  # fmt: skip
-    rows: list[dict[str, Any]] = []
-    for design, one in zip(designs, seen, strict=True):
-        rows.append({**_names(design), **observed_row(one), "verdict": VERDICTS.get(one.sign, "")})
-        if one.sign:
-            more = "more" if one.sign > 0 else "less"
-            findings.claim(
-                f"rows with {_label(design)} have {more} of feature {spec.feature_id} than the sum of the two margins "
-                f"(associated, {one.value:+.3g} of the activation, adjusted for {one.words})"
-            )
-    rows.sort(key=lambda row: -abs(row.get("mean_delta") or 0.0))
+    rows, seen = observe_alone(spec, context, findings, found, is_held_out, designs, held, names=pair_names,
+                               confounders=variables.confounders, least=least, verdicts=PAIR_VERDICTS)  # fmt: skip
     findings.table(
         "pair_interactions",
-        PAIR_COLUMNS,
+        OBSERVED_COLUMNS,
         rows,
         caption=f"OBSERVATIONAL: the mean activation of rows with both less the sum of the margins, zeros included, by "
         f"least squares adjusted for {seen[0].words}; p corrected by Holm over {len(rows)} pairs; effect: over the "
         "standard deviation of the rows. A verdict was chosen on one half of the rows and confirmed on the other.",
     )
-    observed_table(findings, "cells", designs, seen, _names)
-    findings.n_contexts_tested, findings.n_comparisons = len(found), sum("p" in row for row in rows)
-    findings.aggregate(n_samples=len(found))
-    findings.add(n_pairs=len(rows), min_effect=least)
+    findings.add(n_pairs=len(rows))
+    for design, one in zip(designs, seen, strict=True):
+        if one.sign:
+            more = "more" if one.sign > 0 else "less"
+            findings.claim(
+                f"rows with {pair_label(design)} have {more} of feature {spec.feature_id} than the sum of the two "
+                f"margins (associated, {one.value:+.3g} of the activation, adjusted)"
+            )

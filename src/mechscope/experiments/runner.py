@@ -70,7 +70,9 @@ class ExperimentRunner:
         except Exception as raised:  # one failing experiment of a batch is a result with success false
             error = _describe(raised)
         result = _result(self.kind, checked, context, findings, error=error, n_before=n_before)
-        result = result.updated(spec_path=spec_path or spec.file_name)
+        result = result.updated(
+            spec_path=spec_path or spec.file_name, provenance={**result.provenance, "spec_digest": spec.digest}
+        )
         drawn: dict[str, Figure] = {}
         if checked.outputs.figures:
             try:
@@ -170,7 +172,7 @@ def _provenance(spec: ExperimentSpec, context: ExperimentContext) -> dict[str, J
     key = context.inputs.store.key
     made = {name: key[name] for name in ("corpus", "dictionary", "model", "site")}
     environment = describe_environment().to_json()
-    return {"spec_digest": spec.digest, "seed": spec.seed, "subject": plain(made), "environment": plain(environment)}
+    return {"seed": spec.seed, "subject": plain(made), "environment": plain(environment)}
 
 
 def _only_asked(result: ExperimentResult, spec: ExperimentSpec, figures: dict[str, Figure]) -> ExperimentResult:

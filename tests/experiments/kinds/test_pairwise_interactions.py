@@ -293,13 +293,8 @@ def test_rows_that_interact_where_the_model_does_not_are_a_finding(inputs: Featu
     result = run(context, tokens=(), pairs=pair, observed_beside=True)
     assert result.claims == ()
     assert any("rows interact though the intervention finds nothing" in text for text in result.findings)
-    context.activations.function = lambda c: (
-        1.0
-        + 0.5
-        * (  # type: ignore[attr-defined]
-            present(c)["special_charge_up_6"] and present(c)["quick_respawn_3"]
-        )
-    )
+    model: Any = context.activations
+    model.function = lambda c: 1.0 + 0.5 * (present(c)["special_charge_up_6"] and present(c)["quick_respawn_3"])
     smaller = run(context, tokens=[], pairs=pair, observed_beside=True)
     assert any("more than twice as much" in text for text in smaller.findings)
 

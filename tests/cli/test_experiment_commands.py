@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mechscope.cli.app import main
-from mechscope.cli.experiment_calls import compact_table, read_settings
+from mechscope.cli.experiment_calls import read_settings
 from mechscope.cli.experiment_flags import COMMANDS
+from mechscope.cli.experiment_tables import compact_table, fit_columns
 from mechscope.core import UsageError
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.experiments import ExperimentResult, ExperimentSpec, ExperimentType, find_kind
@@ -132,7 +133,7 @@ def test_two_specs_with_one_id_and_a_folder_that_cannot_be_written(call: Call, l
     paths = [spec_file(tmp_path, name) for name in ("one", "two")]
     done = call("experiment", "run", "--spec-path", paths[0], "--spec-path", paths[1], "-w", lab)
     assert done.code == 4
-    assert "both have the id" in done.err
+    assert "both have the id" in done.err.replace("\n", " ")
     (tmp_path / "file").write_text("")
     done = call("experiment", "run", "--spec-path", paths[0], "-w", lab, "--output-dir", tmp_path / "file")
     assert done.code == 4
@@ -256,3 +257,12 @@ def test_a_stored_result_is_shown_again_and_as_a_page(call: Call, lab: Path, tmp
     missing = call("experiment", "show", tmp_path / "none.json")
     assert missing.code == 3
     assert "no file at" in missing.err
+
+
+def test_a_wide_table_loses_columns_from_its_end_and_says_which() -> None:
+    columns, row = ["token", "mean_delta", "n", "effect", "spread", "flag"], ("comeback", 0.5, 100, 0.25, 0.125, "few")
+    assert fit_columns(columns, [row], 200) == (columns, [row], [])
+    fewer, cells, left = fit_columns(columns, [row], 42)
+    assert (fewer, left) == (["token", "mean_delta", "n", "flag"], ["effect", "spread"])
+    assert cells == [("comeback", 0.5, 100, "few")]
+    assert fit_columns(columns, [row], 1)[0] == ["token", "mean_delta"]

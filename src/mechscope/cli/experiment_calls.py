@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mechscope.cli.output import print_envelope, print_result, print_table
+from mechscope.cli.experiment_tables import compact_table, fit_columns
+from mechscope.cli.output import STDOUT, print_envelope, print_result, print_table
 from mechscope.core import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ __all__ = [
     "read_token_pairs",
     "run_call",
 ]
+
+MOST_ROWS = 25
 
 
 @dataclass(frozen=True)
@@ -77,37 +79,11 @@ def print_experiment(result: ExperimentResult) -> None:
     """Its tables and its summary, for people."""
     for table in (table for table in result.tables.values() if table.rows):
         columns, rows = compact_table(table.columns, table.rows)
-        print_table(table.name, columns, rows, caption=table.caption)
+        columns, rows, left = fit_columns(columns, rows, STDOUT.width)
+        more = [f"Columns without room here: {', '.join(left)}."] if left else []
+        more += [f"The first {MOST_ROWS} of {len(rows)} rows; the file has all."] if len(rows) > MOST_ROWS else []
+        print_table(table.name, columns, rows[:MOST_ROWS], caption=" ".join([table.caption, *more]).strip())
     print_result(result.get_summary().splitlines())
-
-
-def compact_table(
-    columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> tuple[list[str], list[tuple[str | int | float | None, ...]]]:
-    """A table for a terminal: an estimate and its bounds in one column; what the bounds and the corrected p say again
-    (standard error, raw p) and the estimates for the whole corpus stand in the result's file only."""
-    from mechscope.experiments.tables import estimate_columns  # noqa: PLC0415  (help stays light)
-
-    joined = estimate_columns(columns)
-    dropped = {f"{prefix}{end}" for prefix in joined.values() for end in ("low", "high")} | {"std_error"}
-    dropped |= {"p"} if "p_corrected" in columns else set()
-    kept = [name for name in columns if name not in dropped and not name.startswith("corpus_")]
-    shown = [
-        tuple(
-            _estimate(row.get(name), row.get(f"{joined[name]}low"), row.get(f"{joined[name]}high"))
-            if name in joined
-            else row.get(name)
-            for name in kept
-        )
-        for row in rows
-    ]
-    return [f"{name} [95 %]" if name in joined else name for name in kept], shown
-
-
-def _estimate(value: Any, low: Any, high: Any) -> str | None:
-    if value is None:
-        return None
-    return f"{value:.3g}" if low is None or high is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def read_list(text: str | None) -> list[str] | None:

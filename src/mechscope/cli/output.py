@@ -24,7 +24,16 @@ from rich.text import Text
 
 from mechscope.core import SILENT, MechscopeError, Progress, Task, UserError
 
-__all__ = ["ShownProgress", "print_envelope", "print_error", "print_result", "print_table", "progress_for"]
+__all__ = [
+    "STDOUT",
+    "ShownProgress",
+    "cell_text",
+    "print_envelope",
+    "print_error",
+    "print_result",
+    "print_table",
+    "progress_for",
+]
 
 PIPE_WIDTH = 132
 # A pipe has no width of its own, and 80 columns would fold every table.
@@ -93,7 +102,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(escape(cell_text(value)) for value in row))
     STDOUT.print(table)
 
 
@@ -119,7 +128,8 @@ def _write_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A cell of a table as its characters."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -128,4 +138,4 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
-    return escape(str(value))
+    return str(value)

@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check bench bench-hooks docs subjects clean
+.PHONY: demo test check bench bench-hooks bench-experiments docs subjects clean
 
 demo: $(READY)
 	@$(BIN)/mechscope demo --subject splatoon --workspace demo
@@ -31,6 +31,10 @@ bench: $(READY)
 # Beside TransformerLens, nnsight and pyvene, each in an environment of its own; about a quarter of an hour.
 bench-hooks: $(READY)
 	$(BIN)/python benchmarks/hooks/run.py
+
+# Sweeps against their bare forward passes, half a million non-zeros, batches; about ten minutes.
+bench-experiments: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/experiments/run.py
 
 docs: $(READY)
 	$(BIN)/python -m mechscope.cli.reference > docs/cli.md

@@ -153,6 +153,7 @@ class ItemsetMining:
         self.findings.note(
             f"p_null, times_null: {null.n_draws} draws over {n_rows:,} held-out active rows that keep {kept}; a set "
             "whose items go together everywhere passes it too: the contrast is what speaks of the feature"
+            + ("" if self.halves.clusters is None else "; it takes the rows of one document as independent")
         )
 
     def _describe(self) -> None:

@@ -1,6 +1,7 @@
 """Frequent itemsets: planted sets come first and nothing else does; the lattice and the numbers against brute force."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +12,8 @@ from scipy.stats import fisher_exact, hypergeom
 from mechscope.corpora.domain import Context, Domain
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
 from mechscope.experiments.algorithms import BitColumns, mine_itemsets
-from mechscope.experiments.itemset_items import read_items
+from mechscope.experiments.itemset_evidence import HeldOutRows
+from mechscope.experiments.itemset_items import Item, ItemTable, read_items
 from mechscope.experiments.itemset_lattice import Lattice, contrast_activity, generalised
 from mechscope.testing.experiments import check_experiment_kind
 from mechscope.testing.planted_features import plant_feature
@@ -173,6 +175,21 @@ def test_the_lattice_is_that_of_brute_force() -> None:
         assert contrast.p_parts[at] == pytest.approx(expected, rel=1e-9)
     best = mined[int(np.argmax(np.where(contrast.p_parts < 0.05, contrast.leverage, -1)))]
     assert best == (1, 6)
+
+
+def test_repeated_rows_are_no_more_evidence() -> None:
+    """Each row eight times in one cluster: Fisher alone would find associations of noise, the clustered p does not."""
+    generator, n_found = np.random.default_rng(27), {True: 0, False: 0}
+    for _ in range(100):
+        has = np.repeat(generator.random(120) < 0.4, 8)
+        active = np.repeat(generator.random(120) < 0.3, 8)
+        table = ItemTable((Item("one", "", partial(has.reshape, len(has))),))
+        rows = (np.flatnonzero(active), np.flatnonzero(~active))
+        for is_clustered in (True, False):
+            clusters = np.concatenate(rows) // 8 if is_clustered else None
+            n_found[is_clustered] += HeldOutRows(table, *rows, clusters).row((0,))["p"] < 0.05
+    assert n_found[True] <= 10
+    assert n_found[False] >= 20
 
 
 def test_documents_are_not_rows(sentences: ExperimentContext) -> None:

@@ -334,7 +334,7 @@ def foreign(vocabulary: tuple[str, ...], **facts: object) -> Corpus:
 
 def test_a_vocabulary_of_somebody_else() -> None:
     vocabulary = ("comeback", "quick_respawn_6", "quick_respawn_3", "<PAD>", "swim_speed_up_57")
-    domain = SplatoonDomain.of(foreign(vocabulary))
+    domain = SplatoonDomain.of(foreign(vocabulary, encoding="cumulative"))
     assert {name: family.rungs for name, family in domain.families.items()} == {
         "quick_respawn": (3, 6),
         "swim_speed_up": (57,),

@@ -17,13 +17,15 @@ from mechscope.core import (
     NotFoundError,
     Progress,
     Spec,
+    UserError,
     digest_file,
     numpy_generator,
     unknown_name,
 )
 from mechscope.core.kinds import CORPUS_SOURCES
 from mechscope.corpora.corpus import Column, Corpus, Ragged
-from mechscope.corpora.domains.splatoon.vocabulary import NULL_TOKEN, PAD_TOKEN, TOKEN_FAMILIES
+from mechscope.corpora.domains.splatoon.encoding import encoding_of_rows, family_ids
+from mechscope.corpora.domains.splatoon.vocabulary import NULL_TOKEN, PAD_TOKEN, TOKEN_FAMILIES, Encoding
 from mechscope.corpora.domains.splatoon.weapons import Weapon, weapons
 
 __all__ = ["BuildsCsvSource"]
@@ -43,6 +45,8 @@ class BuildsCsvSource(Spec):
         vocab: JSON, token -> id.
         weapon_vocab: JSON, weapon -> id.
         token_column, weapon_column: names in the header; by default the first known one.
+        encoding: how a row writes a family's rung, "cumulative" (with all lower rungs) or "family" (alone); None reads
+            it from the rows. Where they do not tell, the corpus is made and experiments on it ask for it.
         max_rows: read no more rows than this.
         held_out, seed: shares of the splits "valid" and "test", drawn from the seed.
 
@@ -54,6 +58,7 @@ class BuildsCsvSource(Spec):
     weapon_vocab: Path
     token_column: str | None = None
     weapon_column: str | None = None
+    encoding: Encoding | None = None
     max_rows: int | None = Field(default=None, ge=1)
     held_out: tuple[float, float] = (0.1, 0.2)
     seed: int = 0
@@ -90,7 +95,7 @@ class BuildsCsvSource(Spec):
             columns=columns,
             targets=tokens,
             pad_id=token_ids.get(PAD_TOKEN),
-            facts=self._facts(vocabulary, weapon_ids),
+            facts=self._facts(vocabulary, weapon_ids) | self._encoding_fact(tokens, token_ids),
         )
 
     def _rows(
@@ -116,6 +121,16 @@ class BuildsCsvSource(Spec):
         drawn = numpy_generator(self.seed, "split").random(n_rows)
         splits: np.ndarray = np.array(SPLITS)[(drawn < valid + test).astype(int) + (drawn < test)]
         return splits
+
+    def _encoding_fact(self, tokens: Ragged, token_ids: dict[str, int]) -> dict[str, object]:
+        """What is stated, or what the rows tell; nothing where they do not."""
+        if self.encoding is not None:
+            return {"encoding": self.encoding, "encoding_from": "stated"}
+        try:
+            found = encoding_of_rows(tokens.indptr, tokens.ids, family_ids(token_ids), name=self.csv.stem)
+        except UserError:  # experiments say so when they need it; everything else works without
+            return {}
+        return {"encoding": found, "encoding_from": "rows"}
 
     def _facts(self, vocabulary: tuple[str, ...], weapon_ids: dict[str, int]) -> dict[str, object]:
         known = set(vocabulary)

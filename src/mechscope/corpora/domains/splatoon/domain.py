@@ -18,6 +18,7 @@ from mechscope.corpora.corpus import Corpus
 from mechscope.corpora.domain import Context, Family
 from mechscope.corpora.domains.splatoon.changes import steps, switched
 from mechscope.corpora.domains.splatoon.coding import State, TokenCoding
+from mechscope.corpora.domains.splatoon.encoding import encoding_of_rows, family_ids
 from mechscope.corpora.domains.splatoon.tables import BuildTable
 from mechscope.corpora.domains.splatoon.vocabulary import VOCABULARY, Encoding
 from mechscope.corpora.domains.splatoon.weapons import Weapon, weapon_vocabulary, weapons
@@ -74,11 +75,21 @@ class SplatoonDomain:
 
     @classmethod
     def of(cls, corpus: Corpus) -> Self:
-        """The domain of a corpus of builds: its vocabulary, its weapons, and the encoding that its facts state.
+        """The domain of a corpus of builds: its vocabulary, its weapons, and the encoding that its facts state; where
+        they state none, the one that its rows show.
 
-        Raises BadDataError when none of its tokens is an ability, or when its facts name another encoding.
+        Raises:
+            BadDataError: none of its tokens is an ability, its facts name another encoding, or rows contradict.
+            UsageError: facts and rows do not tell the encoding.
         """
-        encoding, weapon_ids = corpus.facts.get("encoding", "cumulative"), corpus.facts.get("weapon_vocabulary", {})
+        encoding, weapon_ids = corpus.facts.get("encoding"), corpus.facts.get("weapon_vocabulary", {})
+        if encoding is None:
+            ids = {token: index for index, token in enumerate(corpus.vocabulary)}
+            known = family_ids(ids)
+            tokens = corpus.tokens
+            encoding = "cumulative"
+            if known:
+                encoding = encoding_of_rows(tokens.indptr, tokens.ids, known, name=corpus.name)
         if encoding not in {"cumulative", "family"} or not isinstance(weapon_ids, Mapping):
             raise BadDataError(
                 f"corpus {corpus.name!r} states the encoding {encoding!r}",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
-from mechscope.core import SILENT, ConflictError, Progress, UsageError, UserError
+from mechscope.core import SILENT, ConflictError, NotFoundError, Progress, UsageError, UserError
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.experiments import (
     ExperimentContext,
@@ -21,11 +20,15 @@ from mechscope.experiments import (
     find_kind,
     get_runner_for_type,
     load_context,
+    read_result,
 )
-from mechscope.store import write_json
+from mechscope.services.experiment_jobs import Job, Outcome, run_jobs, write_result
 from mechscope.workspace import Workspace, subject_named
 
-__all__ = ["SpecFile", "check_specs", "experiment_types", "read_specs", "run_one", "run_specs"]
+__all__ = ["SpecFile", "check_specs", "experiment_types", "find_workspace", "read_specs", "run_one", "run_specs"]
+
+
+SPEC_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -52,30 +55,56 @@ def experiment_types() -> list[dict[str, Any]]:
     ]
 
 
+def find_workspace(root: Path) -> Workspace | None:
+    """The workspace of a folder; None where there is none. Raises UserError for a damaged one."""
+    try:
+        return Workspace.open(root)
+    except NotFoundError:
+        return None
+
+
 def read_specs(paths: Sequence[Path]) -> list[SpecFile]:
-    """Every spec file; a damaged one keeps its error and stops nothing.
+    """Every spec file, those of a folder by name; a damaged one keeps its error and stops nothing.
 
     Raises:
-        UsageError: no file.
+        UsageError: no file, or a folder without any.
         ConflictError: two specs with one id, of which one would overwrite the other's result.
     """
     if not paths:
         raise UsageError("no spec file", expected="at least one --spec-path", todo="give the file of a spec")
-    files = [_read(path) for path in paths]
+    files = [_read(path) for path in _files(paths)]
     seen: dict[str, Path] = {}
     for file in files:
-        if file.spec is not None and (other := seen.setdefault(file.spec.id, file.path)) != file.path:
+        if file.spec is not None and (other := seen.get(file.spec.id)) is not None:
+            twice = f"{file.path} is given twice" if other == file.path else f"{other} and {file.path}"
             raise ConflictError(
-                f"{other} and {file.path} both have the id {file.spec.id!r}",
-                expected="an id of its own in every spec",
+                f"{twice}: both have the id {file.spec.id!r}",
+                expected="each spec once, with an id of its own",
                 todo="change one of the ids, or leave it away to get a new one",
             )
+        seen.update({} if file.spec is None else {file.spec.id: file.path})
     return files
 
 
-def check_specs(files: Sequence[SpecFile]) -> list[dict[str, Any]]:
-    """What `--dry-run` says of each file: its type, feature and mode, or its error. Nothing is run."""
-    return [_checked(file) for file in files]
+def check_specs(
+    files: Sequence[SpecFile], workspace: Workspace | None = None, *, output: Path | None = None
+) -> list[dict[str, Any]]:
+    """What `--dry-run` says of each file: its type, feature and mode, or its error. Nothing is run or written.
+
+    With a workspace also whether its subject and feature are there, and what its result is in the output folder:
+    "done", "failed" or "missing".
+    """
+    opened: dict[str, ExperimentContext] = {}
+    try:
+        checked = [_checked(file, workspace, opened) for file in files]
+    finally:
+        while opened:
+            opened.popitem()[1].close()
+    if workspace is not None:
+        kept = dict(_kept(_folders(workspace, output), files))
+        for index, entry in enumerate(checked):
+            entry["result"] = "missing" if index not in kept else "done" if kept[index].success else "failed"
+    return checked
 
 
 def run_one(workspace: Workspace, spec: ExperimentSpec, *, output: Path | None = None) -> tuple[ExperimentResult, Path]:
@@ -84,7 +113,8 @@ def run_one(workspace: Workspace, spec: ExperimentSpec, *, output: Path | None =
     folders = _folders(workspace, output)
     name, _ = subject_named(workspace, spec.model_type)
     with _prepared(folders), load_context(name, workspace=workspace) as context:
-        return _run_and_write(spec, context, folders, None)
+        result = get_runner_for_type(spec.type).run(spec, context)
+        return result, write_result(spec, result, folders)
 
 
 def run_specs(
@@ -93,92 +123,46 @@ def run_specs(
     *,
     output: Path | None = None,
     n_processes: int = 1,
+    should_skip_done: bool = False,
     progress: Progress = SILENT,
 ) -> list[tuple[SpecFile, ExperimentResult | None, str | None]]:
     """Run a batch, in the order of the files: (file, result, error).
 
-    A failing experiment gives a result with `success` false, a damaged file an error; neither stops the batch. Each
-    result is written when it is there, so that finished ones stay whatever comes after.
+    A failing experiment gives a result with `success` false, a damaged file or a result that could not be kept an
+    error; none of them stops the batch, nor does a worker process that is killed. Each result is written when it is
+    there, so that finished ones stay whatever comes after.
 
     Args:
         n_processes: how many processes share the work; each opens a subject once. 1: this process.
+        should_skip_done: do not run again what has a result with success in the folder; that result is given.
 
     Raises:
         UserError: an output folder that cannot be written, before anything is run.
     """
     folders = _folders(workspace, output)
-    good = [index for index, file in enumerate(files) if file.spec is not None]
-    found: dict[int, ExperimentResult | None] = {}
-    with _prepared(folders), progress.task("experiments", total=len(good), unit="specs") as task:
-        for index, result in _results(workspace.root, folders, files, good, n_processes):
-            found[index] = result
-            task.advance(1, note=result.experiment_type)
-    return [(file, found.get(index), file.error) for index, file in enumerate(files)]
+    found = {index: Outcome(kept) for index, kept in _kept(folders, files) if should_skip_done and kept.success}
+    todo = [index for index, file in enumerate(files) if file.spec is not None and index not in found]
+    jobs = [Job(workspace.root, folders.root, _spec(files[index]), files[index].path.name) for index in todo]
+    with _prepared(folders), progress.task("experiments", total=len(jobs), unit="specs") as task:
+        for at, outcome in run_jobs(jobs, n_processes):
+            found[todo[at]] = outcome
+            task.advance(1, note=jobs[at].spec.type)
+    outcomes = [found.get(index, Outcome(None, file.error)) for index, file in enumerate(files)]
+    return [(file, outcome.result, outcome.error) for file, outcome in zip(files, outcomes, strict=True)]
 
 
-def _results(
-    root: Path, folders: ExperimentFolders, files: Sequence[SpecFile], good: Sequence[int], n_processes: int
-) -> Iterator[tuple[int, ExperimentResult]]:
-    jobs = [(index, _Job(root, folders.root, _spec(files[index]), files[index].path.name)) for index in good]
-    if n_processes <= 1 or len(jobs) <= 1:
-        yield from ((index, _work(job)) for index, job in jobs)
-        _close()
-        return
-    with ProcessPoolExecutor(min(n_processes, len(jobs)), mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(_work, job): index for index, job in jobs}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
-
-
-@dataclass(frozen=True)
-class _Job:
-    workspace: Path
-    output: Path
-    spec: ExperimentSpec
-    spec_path: str
-
-
-_OPEN: dict[tuple[Path, str], ExperimentContext] = {}  # subjects that this process has opened
-
-
-def _work(job: _Job) -> ExperimentResult:
-    workspace = Workspace.open(job.workspace)
-    folders = ExperimentFolders(job.output)
-    try:
-        name, _ = subject_named(workspace, job.spec.model_type)
-        key = (job.workspace, name)
-        if key not in _OPEN:
-            _OPEN[key] = load_context(name, workspace=workspace)
-    except UserError as error:
-        return _failed(job.spec, str(error))
-    return _run_and_write(job.spec, _OPEN[key], folders, job.spec_path)[0]
-
-
-def _close() -> None:
-    while _OPEN:
-        _OPEN.popitem()[1].close()
-
-
-def _run_and_write(
-    spec: ExperimentSpec, context: ExperimentContext, folders: ExperimentFolders, spec_path: str | None
-) -> tuple[ExperimentResult, Path]:
-    result = get_runner_for_type(spec.type).run(spec, context, spec_path=spec_path)
-    write_json(folders.specs / spec.file_name, spec.to_json())
-    path = result.write(folders.results)
-    for name, figure in result.figures.items():
-        write_json(folders.figures / f"{path.stem}__{name}.json", figure.to_json())
-    return result, path
-
-
-def _failed(spec: ExperimentSpec, error: str) -> ExperimentResult:
-    return ExperimentResult(
-        spec_id=spec.id,
-        feature_id=spec.feature_id,
-        experiment_type=spec.type,
-        model_type=spec.model_type,
-        success=False,
-        error_message=error,
-    )
+def _kept(folders: ExperimentFolders, files: Sequence[SpecFile]) -> Iterator[tuple[int, ExperimentResult]]:
+    """The results that these very specs have in the folder already, with their index."""
+    for index, file in enumerate(files):
+        path = None if file.spec is None else folders.results / file.spec.file_name
+        if file.spec is None or path is None or not path.is_file():
+            continue
+        try:
+            result = read_result(path)
+        except UserError:  # damaged: it is run again
+            continue
+        if result.provenance.get("spec_digest") == file.spec.digest:
+            yield index, result
 
 
 def _folders(workspace: Workspace, output: Path | None) -> ExperimentFolders:
@@ -191,9 +175,9 @@ def _prepared(folders: ExperimentFolders) -> Iterator[None]:
     for folder in (folders.specs, folders.results, folders.figures):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".tmp-probe"
-            probe.write_bytes(b"")
-            probe.unlink()
+            # a name of its own: two batches may try one folder at the same time
+            with NamedTemporaryFile(prefix=".tmp-probe-", dir=folder):
+                pass
         except OSError as error:
             raise ConflictError(
                 f"{folder} cannot be written ({error.strerror})",
@@ -203,6 +187,21 @@ def _prepared(folders: ExperimentFolders) -> Iterator[None]:
     yield
 
 
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(file for file in path.iterdir() if file.suffix in SPEC_SUFFIXES and file.is_file())
+        if not found:
+            raise UsageError(
+                f"the folder {path} has no spec in it",
+                expected=f"files that end in {', '.join(SPEC_SUFFIXES)}",
+                todo="name a spec file, or another folder",
+            )
+        yield from found
+
+
 def _read(path: Path) -> SpecFile:
     try:
         return SpecFile(path, ExperimentSpec.read(path))
@@ -210,12 +209,18 @@ def _read(path: Path) -> SpecFile:
         return SpecFile(path, None, str(error))
 
 
-def _checked(file: SpecFile) -> dict[str, Any]:
+def _checked(file: SpecFile, workspace: Workspace | None, opened: dict[str, ExperimentContext]) -> dict[str, Any]:
     facts: Mapping[str, Any] = {"path": str(file.path)}
     if file.spec is None:
         return {**facts, "ok": False, "error": file.error}
     try:
-        spec = check_spec(file.spec)
+        context = None
+        if workspace is not None:
+            name, _ = subject_named(workspace, file.spec.model_type)
+            if name not in opened:
+                opened[name] = load_context(name, workspace=workspace)
+            context = opened[name]
+        spec = check_spec(file.spec, context)
     except UserError as error:
         return {**facts, "ok": False, "error": str(error)}
     return {**facts, "ok": True, "id": spec.id, "type": spec.type, "feature_id": spec.feature_id, "mode": spec.mode}

@@ -35,6 +35,17 @@ Settings = Annotated[
 ]
 
 
+@app.callback(invoke_without_command=True)
+def root(
+    list_all: Annotated[bool, typer.Option("--list-types", help="Every type of experiment; as `list-types`.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set up nothing; `--list-types` stands for the command of that name."""
+    if list_all:
+        list_types(as_json=as_json)
+        raise typer.Exit
+
+
 @app.command("list-types")
 def list_types(as_json: AsJson = False) -> None:
     """Every type of experiment, with its modes and variables."""
@@ -50,40 +61,51 @@ def list_types(as_json: AsJson = False) -> None:
 
 @app.command("run")
 def run(
-    spec_path: Annotated[list[Path], typer.Option("--spec-path", help="A spec file (JSON or YAML); may be repeated.")],
+    spec_path: Annotated[
+        list[Path],
+        typer.Option("--spec-path", help="A spec file (JSON or YAML), or a folder of them; may be repeated."),
+    ],
     output_dir: OutputDir = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the specs and run nothing.")] = False,
+    skip_done: Annotated[
+        bool, typer.Option("--skip-done", help="Do not run again what has a result with success in the folder.")
+    ] = False,
     processes: Annotated[int, typer.Option("--processes", help="Processes that share a batch.", min=1)] = 1,
     workspace: WorkspaceFolder = Path(),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run spec files. A failing one is a result that says so, and stops no other."""
-    from mechscope.services.experiments import check_specs, read_specs, run_specs
+    from mechscope.services.experiments import check_specs, find_workspace, read_specs, run_specs
     from mechscope.workspace import Workspace
 
     files = read_specs(spec_path)
     if dry_run:
-        checked = check_specs(files)
+        opened = find_workspace(workspace)
+        checked = check_specs(files, opened, output=output_dir)
         if as_json:
             print_envelope("experiment run", {"dry_run": True, "specs": checked})
         else:
             rows = [
-                (spec["path"], "ok" if spec["ok"] else "refused", spec.get("error") or spec["type"]) for spec in checked
+                (spec["path"], "ok" if spec["ok"] else "refused", spec.get("error") or spec["type"], spec.get("result"))
+                for spec in checked
             ]
-            print_table("specs", ("file", "check", "type or error"), rows)
+            print_table("specs", ("file", "check", "type or error", "result"), rows)
+            if opened is None:
+                print_result([f"{workspace} is no workspace: subjects and features were not looked up"])
     else:
         done = run_specs(
             Workspace.open(workspace),
             files,
             output=output_dir,
             n_processes=processes,
+            should_skip_done=skip_done,
             progress=progress_for(quiet=quiet or as_json),
         )
         checked = [
             {
                 "path": str(file.path),
-                "ok": result is not None and result.success,
+                "ok": result is not None and result.success and error is None,
                 "error": error or (None if result is None else result.error_message),
                 "result": None if result is None else result.to_json(),
             }

@@ -7,21 +7,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 
-from mechscope.core import Spec, derive_seed
+from mechscope.core import derive_seed
 from mechscope.experiments.base_contexts import Bases
 from mechscope.experiments.cells import CELL_COLUMNS, FEW, PairedCells, paired_cells
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.outputs.controls import agreement_of, control_directions
 from mechscope.experiments.outputs.reader import Method, OutputEffects, OutputReader
+from mechscope.experiments.outputs.variables import DecoderOutputVariables
 from mechscope.experiments.selecting import ALPHA, confirm
 from mechscope.experiments.specs import ExperimentSpec
 
-__all__ = ["LOWERED", "RAISED", "WORDS", "DecoderOutputVariables", "OutputMeasurement"]
+__all__ = ["LOWERED", "RAISED", "WORDS", "OutputMeasurement"]
 
-NAMED, LARGEST_EFFECT = 5, 1e4
+NAMED, LARGEST_EFFECT, TIE = 5, 1e4, 1e-12
+CONTROL_CONTEXTS = 40
 RAISED, LOWERED, NONE = "raised", "lowered", ""
 OUTPUT_COLUMNS = ("output", *CELL_COLUMNS, "probability_delta", "direct", "control_p", "held_out_delta",
                   "held_out_p", "verdict")  # fmt: skip
@@ -29,29 +30,6 @@ CONTROL_COLUMNS = ("method", "direction", "rms", "largest", *CELL_COLUMNS)
 AGREEMENT_COLUMNS = ("method", "pearson", "low", "high", "spearman", "slope", "held_out_pearson",
                      "raised_shared", "lowered_shared", "n", "n_outputs")  # fmt: skip
 WORDS: dict[Method, str] = {"ablate": "ablated", "steer": "steered"}
-
-
-class DecoderOutputVariables(Spec):
-    """The variables of what a feature writes.
-
-    Attributes:
-        methods: "ablate" (the feature taken out where it is active), "steer" (its decoder row added), or both.
-        top_k: outputs listed on each side.
-        steer_to: activation that is added, as a multiple of the feature's effective maximum.
-        n_random: random directions of the same length; a p against them is at least 1 / (1 + n_random).
-        n_matched: other features' directions, those that are active as often.
-        min_logit: least change that counts.
-        most_outputs: of more outputs, the half strongest by weights and the half that one half of the contexts moves
-            most are tested, on the other half alone.
-    """
-
-    methods: tuple[Method, ...] = Field(default=("ablate", "steer"), min_length=1)
-    top_k: int = Field(default=10, ge=1)
-    steer_to: float = Field(default=1.0, gt=0)
-    n_random: int = Field(default=39, ge=19)
-    n_matched: int = Field(default=5, ge=0)
-    min_logit: float = Field(default=0.01, ge=0)
-    most_outputs: int = Field(default=2000, ge=4)
 
 
 @dataclass(frozen=True)
@@ -86,11 +64,18 @@ class OutputMeasurement:
         random, matched = control_directions(
             inputs, feature, n_random=variables.n_random, n_matched=variables.n_matched, seed=seed
         )
-        drawn = [self._effects(direction, method, strength, used) for direction in random]
-        others = {name: self._effects(direction, method, strength, used) for name, direction in matched.items()}
-        self._compare(method, own, drawn, others, bases, seed)
+        # base contexts come from each region of activity in turn, so that the first ones stand for all
+        few = _only(bases, np.arange(len(bases)) < CONTROL_CONTEXTS)
+        beside = OutputReader(self.context, np.array([base.row for base in few.contexts], dtype=np.int64), feature)
+        drawn = [beside.effects(direction, method, strength=strength) for direction in random]
+        others = {name: beside.effects(direction, method, strength=strength) for name, direction in matched.items()}
+        self.reader.n_forwards += beside.n_forwards
+        own_few = OutputEffects(own.logits[: len(few)], own.probabilities[: len(few)])
+        self._compare(method, own_few, drawn, others, few, seed)
+        self._aggregate(method, own)
         largest = np.array([np.abs(control.logits.mean(axis=0)).max() for control in drawn])
-        rows = self._outputs(method, own, bases, largest, seed)
+        reached = np.array([(largest >= mean - TIE).sum() for mean in np.abs(own_few.logits.mean(axis=0))])
+        rows = self._outputs(method, own, bases, (1 + reached) / (1 + len(largest)), seed)
         if self.direct is not None:
             amounts = self.reader.activations[used] if method == "ablate" else np.full(len(bases), strength)
             self._agree(method, own, amounts, bases, seed)
@@ -103,7 +88,8 @@ class OutputMeasurement:
             CONTROL_COLUMNS,
             self._controls,
             caption="rms: change of logits over the outputs, mean over contexts; largest: of the mean changes. Cells: "
-            "the feature's rms minus the control's in the same context, paired; p: sign-flip, max-T over the controls.",
+            "the feature's rms minus the control's in the same context, paired; p: sign-flip, max-T over the "
+            f"controls, which run in at most {CONTROL_CONTEXTS} contexts.",
         )
         if self.direct is not None:
             self.findings.table(
@@ -139,14 +125,19 @@ class OutputMeasurement:
             self._controls.append(row | _cell(cells, at))
         hits = sum(float(one.sizes.mean()) >= rms for one in drawn)
         self.findings.n_comparisons += cells.n_tested
-        self.findings.add(**{f"{WORDS[method]}_rms": rms, f"{WORDS[method]}_rms_p": (1 + hits) / (1 + len(drawn))})
+        self.findings.add(**{f"{WORDS[method]}_rms_p": (1 + hits) / (1 + len(drawn))})
+
+    def _aggregate(self, method: Method, own: OutputEffects) -> None:
+        """The size of the effect over all contexts; that of the first method is the headline."""
+        rms = float(own.sizes.mean())
+        self.findings.add(**{f"{WORDS[method]}_rms": rms})
         if self.findings.mean_delta is None:
-            spread = float(own.sizes.std(ddof=1)) if len(bases) > 1 else None
-            self.findings.aggregate(mean_delta=rms, std_delta=spread, n_samples=len(bases))
+            spread = float(own.sizes.std(ddof=1)) if len(own.sizes) > 1 else None
+            self.findings.aggregate(mean_delta=rms, std_delta=spread, n_samples=len(own.sizes))
             self.findings.note(f"mean_delta: root mean square change of logits over the outputs, {WORDS[method]}")
 
     def _outputs(
-        self, method: Method, own: OutputEffects, bases: Bases, largest: np.ndarray, seed: int
+        self, method: Method, own: OutputEffects, bases: Bases, control_p: np.ndarray, seed: int
     ) -> list[dict[str, Any]]:
         """Each tested output with its cell and what the other half says, from the most raised to the most lowered."""
         tested, is_cut = self._tested(own, bases)
@@ -157,12 +148,11 @@ class OutputMeasurement:
         self.findings.n_comparisons += cells.n_tested
         rows = []
         for at, output in enumerate(tested.tolist()):
-            hits = int((largest >= abs(cells.mean[at]) - 1e-12).sum())
             row: dict[str, Any] = {
                 "output": self.context.inputs.output_name(output), **_cell(cells, at),
                 "probability_delta": own.probabilities[shown][:, output].mean(),
                 "direct": None if self.direct is None else self.direct[output],
-                "control_p": (1 + hits) / (1 + len(largest)), "verdict": NONE,
+                "control_p": control_p[output], "verdict": NONE,
             }  # fmt: skip
             if choosing.p_corrected[at] < ALPHA and abs(choosing.mean[at]) >= self.variables.min_logit:
                 sign = float(np.sign(choosing.mean[at]))

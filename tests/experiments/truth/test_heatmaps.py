@@ -29,7 +29,7 @@ def drawn(gear: FeatureInputs, generator: np.random.Generator) -> tuple[Any, Dri
 
 
 def grid(gear: FeatureInputs, function: PlantedBuilds, one: Driver, other: Driver) -> Any:
-    rungs = {} if other.shape == "binary" else {"rungs_y": RUNGS}
+    rungs: dict[str, Any] = {} if other.shape == "binary" else {"rungs_y": RUNGS}
     return run_kind(plant_feature(gear, FEATURE, function), "family_2d_heatmap", FEATURE, n_bases=200,
                     family_x=one.name, family_y=other.name, rungs_x=RUNGS, **rungs)  # fmt: skip
 

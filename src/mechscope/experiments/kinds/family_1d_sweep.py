@@ -7,7 +7,7 @@ kept, illegal results left out. A rung's delta is the mean paired difference to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import Field
@@ -247,7 +247,8 @@ class _Sweep:
                 f"the rungs were measured on different base contexts ({n_fewest} to {n_most}): a high rung fits only "
                 "where there is room, so compare rungs by rows that have both"
             )
-        self._select(deltas, bases, cells.mean, selecting, is_withheld=is_withheld)
+        interpreted = np.where(np.isnan(cells.p), np.nan, cells.mean)  # cells of few contexts are no largest change
+        self._select(deltas, bases, interpreted, selecting, is_withheld=is_withheld)
 
     def _corpus_means(self, deltas: np.ndarray, bases: Bases) -> np.ndarray:
         """Weighted mean with its interval for each rung, [rungs, 3]."""
@@ -276,6 +277,7 @@ class _Sweep:
             max_delta_rung=None if largest is None else self.rungs[largest],
             threshold_rung=None,
             direction="none",
+            has_both_signs=False,
         )
         moving = moving_cells(selecting, min_effect=self.min_effect)
         told = confirm_cells(
@@ -292,6 +294,13 @@ class _Sweep:
             return
         direction = "rises" if selecting.mean[top] > 0 else "falls"
         findings.add(direction=direction, threshold_rung=self.rungs[held[0]])
+        signs = {sign: [self.rungs[at] for at in held if np.sign(selecting.mean[at]) == sign] for sign in (1, -1)}
+        findings.add(has_both_signs=all(map(bool, signs.values())))
+        if all(signs.values()):
+            findings.find(
+                f"{self.family.name} has both signs: above rung {self.reference} at {_listed(signs[1])}, below it at "
+                f"{_listed(signs[-1])}; `direction` is that of the largest change"
+            )
         if not is_withheld:
             self._claim(direction, self.rungs[top], means[top], self.rungs[held[0]])
 
@@ -388,3 +397,7 @@ class _Sweep:
         )
         findings.table("observed_rungs", ("rung", *observed.columns), observed.rows("rung"), caption=observed.caption)
         return observed
+
+
+def _listed(rungs: Sequence[int]) -> str:
+    return ", ".join(map(str, rungs))

@@ -77,7 +77,7 @@ def scales_table(
     """Write the table `scales`: the difference of every design on every scale, and what the floor has to do with it."""
     shown = (*SCALES, "above_floor")
     ends = [f"{name}{end}" for name in shown for end in ("", "_low", "_high")]
-    columns = (*names(corners.designs[0]), "n", "n_refused", *ends, "n_above_floor", "touched", "diagnosis")
+    columns = (*names(corners.designs[0]), "diagnosis", "n", *ends, "n_above_floor", "touched", "n_refused")
     rows = [
         {**names(design), "n_refused": corners.n_refused[at], **found.scale_row(at), "touched": found.touched[at],
          "diagnosis": found.diagnoses[at]}

@@ -14,7 +14,7 @@ from mechscope.experiments.changes import Held
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.corpus_means import CORPUS_COLUMNS, corpus_means
 from mechscope.experiments.factorial import Corners, Design
-from mechscope.experiments.findings import Findings
+from mechscope.experiments.findings import FLOOR_RATE, Findings
 from mechscope.experiments.interaction_estimates import covers_zero
 from mechscope.experiments.interaction_tables import Namer, corner_columns, corner_rows
 from mechscope.experiments.observed_interactions import ObservedInteraction, observe_designs, observed_row
@@ -23,7 +23,7 @@ from mechscope.experiments.selecting import ALPHA
 from mechscope.experiments.slicing import Slice, slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 
-__all__ = ["observe_alone", "rows_beside"]
+__all__ = ["observe_alone", "observed_table", "rows_beside"]
 
 
 def topics_held(held: Held) -> tuple[str, ...]:
@@ -74,7 +74,9 @@ def observed_table(
         row: dict[str, Any] = {**names(design), "n": sum(one.n), "adjusted": one.value, "adjusted_low": one.low}
         row |= {"adjusted_high": one.high, "p": one.p, "p_corrected": one.p_corrected}
         rows.append(row | {"crude": one.crude if min(one.n) >= FEW else None, **(caused[at] if caused else {})})
-        corners += [names(design) | corner for corner in corner_rows({"mean": one.means, "n": one.n})]
+        corners += [
+            names(design) | corner for corner in corner_rows({"mean": one.means, "zero": one.zeros, "n": one.n})
+        ]
     caption = (
         f"OBSERVATIONAL: what rows with all of them have beyond the lower-order sums, zeros included, by least squares "
         f"adjusted for {seen[0].words}; p corrected by Holm over {len(designs)}; crude: of the corners' means."
@@ -82,8 +84,9 @@ def observed_table(
     beside = " corpus_: the intervention on activations, weighted to the rows of the slice." if caused else ""
     findings.table("observed_interactions", columns, rows, caption=caption + beside)
     order = len(designs[0])
-    columns = (*names(designs[0]), *corner_columns(order, ("mean", "n")))
-    findings.table("observed_corners", columns, corners, caption="OBSERVATIONAL: mean and rows of each corner.")
+    columns = (*names(designs[0]), *corner_columns(order, ("mean", "zero", "n")))
+    said = "OBSERVATIONAL: mean of each corner, share of its rows at zero, and its rows."
+    findings.table("observed_corners", columns, corners, caption=said)
 
 
 def observe_alone(
@@ -100,14 +103,23 @@ def observe_alone(
     least: float,
     verdicts: Mapping[int, str],
 ) -> tuple[list[dict[str, Any]], list[ObservedInteraction]]:
-    """Observe every design and write its tables; a row each for the main table, largest first, and what was found."""
+    """Observe every design: a row each for the main table, largest first, and what was found, in order.
+
+    Warns of designs with a corner whose rows are mostly at zero: there a floor makes interactions of what adds up.
+    """
     seen = observe_designs(found, is_held_out, context, designs, leave_out=topics_held(held),
                            confounders=confounders, least=least, seed=spec.seed)  # fmt: skip
     rows = [
         {**names(design), **observed_row(one), "verdict": verdicts.get(one.sign, "")}
         for design, one in zip(designs, seen, strict=True)
     ]
-    observed_table(findings, designs, seen, names)
+    n_floored = sum(bool(np.nan_to_num(one.zeros).max() >= FLOOR_RATE) for one in seen)
+    if n_floored:
+        findings.warn(
+            f"floor: in {n_floored} of {len(seen)} combinations some corner has half of its rows or more at zero, "
+            "where effects that add up before the floor interact after it; intervene to look before it"
+        )
+    findings.add(n_at_floor=n_floored)
     findings.n_contexts_tested, findings.n_comparisons = len(found), sum("p" in row for row in rows)
     findings.aggregate(n_samples=len(found))
     findings.add(min_effect=least)

@@ -35,7 +35,7 @@ class ObservedInteraction:
         value, low, high, p: of the adjusted interaction, NaN when a corner has fewer than 5 rows. p_corrected: by Holm
             over the designs.
         crude: the difference of order k of the corners' means.
-        n: rows in each corner; means: of each corner.
+        n: rows in each corner; means, zeros: mean of each corner, and share of its rows at zero.
         spread: standard deviation of the rows, for a standardised effect.
         words: the confounders.
         sign: +1 or -1 where one half chose it and the other confirmed it, else 0. held_out: value and p of that half.
@@ -49,6 +49,7 @@ class ObservedInteraction:
     crude: float
     n: tuple[int, ...]
     means: tuple[float, ...]
+    zeros: tuple[float, ...]
     spread: float
     words: str
     sign: int
@@ -134,7 +135,8 @@ def _one(
     corner = np.where(kept, (levels == 1) @ (1 << np.arange(order)), -1)
     n = np.bincount(corner[kept], minlength=1 << order)
     sums = np.bincount(corner[kept], weights=found.values[kept], minlength=1 << order)
-    means = np.where(n > 0, sums / np.maximum(n, 1), np.nan)
+    at_zero = np.bincount(corner[kept & (found.values <= 0)], minlength=1 << order)
+    means, zeros = (np.where(n > 0, part / np.maximum(n, 1), np.nan) for part in (sums, at_zero))
     clusters = context.clusters_of(found.rows)
 
     def regressed(keep: np.ndarray) -> LevelContrasts | None:
@@ -167,6 +169,7 @@ def _one(
     signs = np.array([(-1) ** (order - bin(number).count("1")) for number in range(1 << order)])
     return {
         "value": value, "low": low, "high": high, "p": p, "crude": float(means @ signs), "n": tuple(n.tolist()),
-        "means": tuple(means.tolist()), "spread": float(found.values[kept].std(ddof=1)) if kept.sum() > 1 else 0.0,
+        "means": tuple(means.tolist()), "zeros": tuple(zeros.tolist()),
+        "spread": float(found.values[kept].std(ddof=1)) if kept.sum() > 1 else 0.0,
         "words": words, "first": halves[0][0], "first_p": halves[0][1], "other": halves[1][0], "other_p": halves[1][1],
     }  # fmt: skip

@@ -275,12 +275,29 @@ def test_rows_show_a_planted_interaction_and_not_an_additive_pair(inputs: Featur
     assert named == {frozenset(("special_charge_up_6", "quick_respawn_3"))}
     assert rows[next(iter(named))]["mean_delta"] == pytest.approx(2.0, abs=0.15)
     assert "associated" in result.claims[0]
+    assert not any("floor" in text for text in result.diagnostics.warnings)
     cells = pairs_of(result, "observed_corners")[next(iter(named))]
     counts = [cells[f"n_{name}"] for name in ("none", "first", "second", "both")]
     assert min(counts) > 5
     assert sum(counts) == rows[next(iter(named))]["n"] <= context.corpus.n_rows
     chosen = run(context, "observational", tokens=(), top_k=3)
     assert chosen.tables["pair_interactions"].rows
+
+
+def test_rows_at_the_floor_are_warned_of(inputs: FeatureInputs, present: Reader) -> None:
+    noise = noise_of(3, 0.3)
+
+    def activation(context: Context) -> float:
+        has = present(context)
+        return -2.5 + 1.5 * has["special_charge_up_6"] + 2.0 * has["quick_respawn_3"] + noise(context)
+
+    pair = [("special_charge_up_6", "quick_respawn_3")]
+    result = run(plant_feature(inputs, FEATURE, activation), "observational", tokens=[], pairs=pair)
+    row: Any = result.tables["observed_corners"].rows[0]
+    assert row["zero_none"] == 1.0
+    assert row["zero_both"] < 0.05
+    assert [row["verdict"] for row in result.tables["pair_interactions"].rows] == ["more than the sum"]
+    assert any("floor: in 1 of 1" in text for text in result.diagnostics.warnings)
 
 
 def test_rows_that_interact_where_the_model_does_not_are_a_finding(inputs: FeatureInputs, present: Reader) -> None:

@@ -29,7 +29,7 @@ from mechscope.experiments.findings import Findings
 from mechscope.experiments.interaction_estimates import estimate
 from mechscope.experiments.interaction_figures import modulators_figure
 from mechscope.experiments.interaction_tables import HELD_COLUMNS, shared_tables
-from mechscope.experiments.interactions_beside import observe_alone, rows_beside
+from mechscope.experiments.interactions_beside import observe_alone, observed_table, rows_beside
 from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.modulator_report import (
     claim_modulators,
@@ -222,6 +222,7 @@ def _observe(
         f"{len(rows)}; effect: over the standard deviation of the rows. Chosen on one half of the rows, confirmed on "
         "the other.",
     )
+    observed_table(findings, designs, seen, modulator_names)
     confirmed = [row["modulator"] for row in rows if row["verdict"]]
     findings.add(pair=[first, second], scale="activation", held=held.words)
     findings.add(modulators=confirmed, n_modulators=len(rows))

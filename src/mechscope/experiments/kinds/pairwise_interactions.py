@@ -30,11 +30,11 @@ from mechscope.experiments.interaction_estimates import estimate
 from mechscope.experiments.interaction_figures import pairs_figure
 from mechscope.experiments.interaction_games import play_pairs
 from mechscope.experiments.interaction_tables import HELD_COLUMNS, shared_tables
-from mechscope.experiments.interactions_beside import observe_alone, rows_beside
+from mechscope.experiments.interactions_beside import observe_alone, observed_table, rows_beside
 from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.observed_interactions import halves_of
 from mechscope.experiments.observing import rows_holding_constant
-from mechscope.experiments.pair_report import PAIR_VERDICTS, claim_pairs, pair_label, pair_names, pairs_table
+from mechscope.experiments.pair_report import claim_pairs, pair_label, pair_names, pairs_table
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
@@ -44,6 +44,7 @@ from mechscope.reports import Figure
 __all__ = ["PairwiseInteractions", "PairwiseVariables"]
 
 BASES = 200
+SEEN_VERDICTS = {1: "more than the sum", -1: "less than the sum"}
 OBSERVED_COLUMNS = ("first", "second", *CELL_COLUMNS, *HELD_COLUMNS)
 
 
@@ -195,7 +196,7 @@ def _observe(
     designs = _designs(variables, factors, findings)
     least = variables.min_effect * float(context.inputs.store.stats(spec.feature_id).effective_maximum or 1.0)
     rows, seen = observe_alone(spec, context, findings, found, is_held_out, designs, held, names=pair_names,
-                               confounders=variables.confounders, least=least, verdicts=PAIR_VERDICTS)  # fmt: skip
+                               confounders=variables.confounders, least=least, verdicts=SEEN_VERDICTS)  # fmt: skip
     findings.table(
         "pair_interactions",
         OBSERVED_COLUMNS,
@@ -204,6 +205,7 @@ def _observe(
         f"least squares adjusted for {seen[0].words}; p corrected by Holm over {len(rows)} pairs; effect: over the "
         "standard deviation of the rows. A verdict was chosen on one half of the rows and confirmed on the other.",
     )
+    observed_table(findings, designs, seen, pair_names)
     findings.add(n_pairs=len(rows))
     for design, one in zip(designs, seen, strict=True):
         if one.sign:

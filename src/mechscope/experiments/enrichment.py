@@ -23,15 +23,18 @@ __all__ = ["count_in_high"]
 N_DRAWS = 9999
 
 
-def count_in_high(masks: np.ndarray, high: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
+def count_in_high(
+    masks: np.ndarray, high: np.ndarray, *, seed: int, should_correct: bool = True
+) -> dict[str, np.ndarray]:
     """Counts, log odds (half a row added to each count) with Wald intervals, p and p_corrected, each [tokens].
 
     Tokens with fewer than 5 rows with or without them, and fewer than 5 high rows, keep their counts alone.
 
     Args:
         masks: which rows hold each token, boolean [n, tokens]. high: boolean [n]. seed: of the draws.
+        should_correct: False leaves `p_corrected` NaN, for a half that only confirms.
 
-    Cost: one product of [tokens, n] with itself.
+    Cost: a population count of n / 64 words a pair of tokens.
     """
     n_high, n_other = int(high.sum()), int((~high).sum())
     k_high, k_other = masks[high].sum(axis=0), masks[~high].sum(axis=0)
@@ -42,6 +45,9 @@ def count_in_high(masks: np.ndarray, high: np.ndarray, *, seed: int) -> dict[str
     known = (held >= FEW) & (n - held >= FEW) & (n_high >= FEW) & (n_other >= FEW)
     p = np.where(known, np.minimum(1.0, 2 * tails), np.nan)
 
+    excess = k_high - n_high * held / max(1, n)
+    corrected = _corrected(masks, excess, known, n_high, seed) if should_correct else np.full(len(held), np.nan)
+
     def kept(values: np.ndarray) -> np.ndarray:
         return np.where(known, values, np.nan)
 
@@ -50,7 +56,7 @@ def count_in_high(masks: np.ndarray, high: np.ndarray, *, seed: int) -> dict[str
         "n_other_with": k_other, "n_other": np.full(len(held), n_other),
         "high_share": k_high / max(1, n_high), "other_share": k_other / max(1, n_other),
         "log_odds": kept(log_odds), "low": kept(log_odds - Z_95 * error), "high": kept(log_odds + Z_95 * error),
-        "p": p, "p_corrected": np.fmax(p, _corrected(masks, k_high - n_high * held / max(1, n), known, n_high, seed)),
+        "p": p, "p_corrected": np.fmax(p, corrected) if should_correct else corrected,
     }  # fmt: skip
 
 
@@ -59,8 +65,7 @@ def _corrected(masks: np.ndarray, excess: np.ndarray, known: np.ndarray, n_high:
     n = len(masks)
     hits = HitCounts(np.full(len(known), np.nan))
     if known.any():
-        columns = masks[:, known].astype(np.float32)
-        together = (columns.T @ columns).astype(np.float64)
+        together = _together(masks[:, known])
         held = np.diag(together)
         covariance = (together - np.outer(held, held) / n) * (n_high * (n - n_high) / (n * max(1, n - 1)))
         error = np.sqrt(np.diag(covariance))
@@ -73,3 +78,14 @@ def _corrected(masks: np.ndarray, excess: np.ndarray, known: np.ndarray, n_high:
         drawn[:, known] = np.abs(numpy_generator(seed, "high labels").standard_normal((N_DRAWS, len(held))) @ root.T)
         hits.add(drawn)
     return hits.p_adjusted()
+
+
+def _together(masks: np.ndarray) -> np.ndarray:
+    """In how many rows both of two columns are true, float64 [columns, columns]; rows packed one to a bit."""
+    packed = np.packbits(np.ascontiguousarray(masks.T), axis=1)
+    words = np.zeros((len(packed), -(-packed.shape[1] // 8)), np.uint64)
+    words.view(np.uint8)[:, : packed.shape[1]] = packed
+    found = np.zeros((len(words), len(words)))
+    for at, own in enumerate(words):
+        found[at, at:] = np.bitwise_count(words[at:] & own).sum(axis=1, dtype=np.int64)
+    return found + np.triu(found, 1).T

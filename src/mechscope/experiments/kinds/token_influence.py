@@ -212,8 +212,8 @@ def _observe(
         "max-T over all tokens; a verdict takes p_corrected in one half and p in the other"
     )
     masks = np.stack([context.rows_with(token)[found.rows] for token in tokens.ids.values()], axis=1)
-    parts = (np.ones(len(high), bool), ~second, second)
-    everything, first, other = (count_in_high(masks[keep], high[keep], seed=seed) for keep in parts)
+    everything, first = (count_in_high(masks[keep], high[keep], seed=seed) for keep in (slice(None), ~second))
+    other = count_in_high(masks[second], high[second], seed=seed, should_correct=False)
     rows = []
     for index, name in enumerate(tokens.ids):
         row = {"token": name, **{key: column[index] for key, column in everything.items()}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mechscope.experiments.adjusting import LevelContrasts, contrast_levels
+from mechscope.experiments.adjusting import LevelContrasts, contrast_flags, contrast_levels
 
 
 def drawn(seed: int, *, n: int = 400, effect: float = 0.5) -> dict[str, np.ndarray]:
@@ -86,3 +86,23 @@ def test_a_level_that_a_stratum_determines_has_no_coefficient() -> None:
     assert found.n_matched[0] == 0
     assert np.isfinite(found.adjusted[1])
     assert np.isfinite(found.crude).all()
+
+
+def test_flags_with_one_regression_equal_a_regression_each() -> None:
+    data = drawn(6)
+    generator = np.random.default_rng(7)
+    flags = generator.random((400, 3)) < 1 / (1 + np.exp(-data["covariates"][:, :1]))
+    flags[:, 2] |= flags[:, 0] & (generator.random(400) < 0.5)
+    found, covariance = contrast_flags(
+        data["y"], flags, strata=data["strata"], covariates=data["covariates"], clusters=data["clusters"], seed=0
+    )
+    for at, one in enumerate(found):
+        others = np.column_stack([np.delete(flags, at, axis=1), data["covariates"]])
+        level = flags[:, at].astype(np.int64)
+        alone = contrast_levels(
+            data["y"], level, (1,), reference=0, strata=data["strata"], covariates=others, clusters=data["clusters"],
+            seed=0,
+        )  # fmt: skip
+        for name in ("n", "crude", "crude_high", "stratified", "adjusted", "adjusted_low", "effect", "p"):
+            np.testing.assert_allclose(getattr(one, name), getattr(alone, name), rtol=1e-9)
+        assert covariance[at, at] == pytest.approx(alone.covariance[0, 0], rel=1e-9)

@@ -19,7 +19,7 @@ import numpy as np
 from mechscope.core import numpy_generator
 from mechscope.experiments.moments import Columns, Moments
 
-__all__ = ["LevelContrasts", "contrast_levels", "joint_p"]
+__all__ = ["LevelContrasts", "contrast_flags", "contrast_levels", "joint_p"]
 
 N_DRAWS = 9999
 Z_95 = 1.959964
@@ -106,6 +106,71 @@ def contrast_levels(
         effect=crude[:, 4],
         covariance=covariance,
     )
+
+
+def contrast_flags(
+    y: np.ndarray,
+    flags: np.ndarray,
+    *,
+    strata: np.ndarray,
+    covariates: np.ndarray,
+    clusters: np.ndarray,
+    seed: int,
+    should_match: bool = True,
+) -> tuple[list[LevelContrasts], np.ndarray]:
+    """Contrast rows with each of several flags with those without it, every flag adjusted for all the others.
+
+    All share one regression, so that many cost little more than one.
+
+    Args:
+        y, strata, covariates, clusters, seed: as in `contrast_levels`; the flags are no part of the covariates.
+        flags: 0 or 1, [n, flags].
+        should_match: False leaves out the crude and the stratified contrasts, for halves.
+
+    Returns:
+        A contrast of one level each, and the covariance of the adjusted ones, [flags, flags].
+    """
+    columns = Columns(np.full(len(y), -1), 0, np.column_stack([flags.astype(np.int8), covariates]))
+    k = flags.shape[1]
+    fit = Moments.of(columns, y, strata, int(strata.max()) + 1).fit(k)
+    covariance, n_clusters = fit.covariance(columns, y, strata, clusters)
+    covariance *= n_clusters / max(1, n_clusters - 1)
+    error = np.sqrt(np.diag(covariance))
+    found = []
+    for at in range(k):
+        is_known = fit.is_known[at : at + 1] & (error[at : at + 1] > 0)
+        shown = np.where(is_known, fit.beta[at : at + 1], np.nan)
+        spread = np.where(is_known, error[at : at + 1], np.nan)
+        own = covariance[at : at + 1, at : at + 1]
+        p, p_corrected = joint_p(shown / spread, own, is_known, seed)
+        has = flags[:, at].astype(bool)
+        n = np.array([int(has.sum())])
+        crude, stratified = np.full((1, 5), np.nan), np.full((1, 4), np.nan)
+        stratified[:, 3] = 0
+        if should_match:
+            table = _Cells.of(y, np.where(has, 0, 1), strata, 2)
+            crude, stratified = table.crude(), table.stratified()
+        found.append(
+            LevelContrasts(
+                n=n,
+                n_reference=len(y) - int(n[0]),
+                crude=crude[:, 1],
+                crude_low=crude[:, 2],
+                crude_high=crude[:, 3],
+                stratified=stratified[:, 0],
+                stratified_low=stratified[:, 1],
+                stratified_high=stratified[:, 2],
+                n_matched=stratified[:, 3].astype(np.int64),
+                adjusted=shown,
+                adjusted_low=shown - Z_95 * spread,
+                adjusted_high=shown + Z_95 * spread,
+                p=p,
+                p_corrected=p_corrected,
+                effect=crude[:, 4],
+                covariance=own * is_known,
+            )
+        )
+    return found, covariance
 
 
 def _places(level: np.ndarray, levels: tuple[int, ...]) -> np.ndarray:

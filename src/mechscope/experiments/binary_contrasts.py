@@ -9,19 +9,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from mechscope.core import derive_seed, numpy_generator
+from mechscope.experiments.adjusting import LevelContrasts, contrast_flags
 from mechscope.experiments.cells import FEW
 from mechscope.experiments.changes import Held
 from mechscope.experiments.confounders import confounders_of
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.observing import ObservedLevels, observe_levels
+from mechscope.experiments.observing import ObservedLevels, observe_levels, second_half
 from mechscope.experiments.slicing import Slice
 from mechscope.stats.max_t import HitCounts
 
@@ -77,33 +79,23 @@ def observe_binaries(
         confounders: what to adjust for; None for the domain's own.
         seed: of the halves and of the draws.
 
-    Raises NotFoundError for an unknown confounder. Cost: two least squares a binary.
+    Raises NotFoundError for an unknown confounder. Cost: one least squares, or two a binary
+    where confounders are named.
     """
     constant = (*held.change.rungs, *held.change.binaries, *held.change.groups)
-    seen: list[tuple[str, ObservedLevels, np.ndarray]] = []
-    influences: list[np.ndarray] = []
-    _, clusters = np.unique(context.clusters_of(found.rows), return_inverse=True)
+    flags = {}
     for name in names:
         has = context.rows_with(context.domain.binaries[name])[found.rows]
         if min(has.sum(), (~has).sum()) < FEW:
             findings.drop("binary with fewer than 5 rows with it or without it")
-            continue
-        observed = observe_levels(
-            found,
-            has.astype(np.int64),
-            context,
-            levels=(1,),
-            reference=0,
-            leave_out=(name, *constant),
-            confounders=confounders,
-            seed=derive_seed(seed, name),
-        )
-        known = confounders_of(context, leave_out=(name, *constant), names=confounders)
-        rows = found.rows
-        influences.append(influence(found.values, has, known.covariates[rows], known.strata[rows], clusters))
-        seen.append((name, observed, has))
-    estimates = np.array([float(observed.contrasts.adjusted[0]) for _, observed, _ in seen])
-    p, corrected = joint_p(estimates, np.array(influences).T, seed=seed) if seen else (estimates, estimates)
+        else:
+            flags[name] = has
+    if not flags:
+        return []
+    observe = _all_at_once if confounders is None else _one_by_one
+    seen, covariance = observe(found, context, flags, constant, confounders, seed)
+    estimates = np.array([float(observed.contrasts.adjusted[0]) for observed in seen])
+    p, corrected = joint_p_of(estimates, covariance, seed=seed)
     return [
         BinaryContrast(
             name,
@@ -113,8 +105,77 @@ def observe_binaries(
             float(p[at]),
             float(corrected[at]),
         )
-        for at, (name, observed, has) in enumerate(seen)
+        for at, ((name, has), observed) in enumerate(zip(flags.items(), seen, strict=True))
     ]
+
+
+def _one_by_one(
+    found: Slice,
+    context: ExperimentContext,
+    flags: Mapping[str, np.ndarray],
+    constant: Sequence[str],
+    confounders: Sequence[str] | None,
+    seed: int,
+) -> tuple[list[ObservedLevels], np.ndarray]:
+    """Contrasts, each with a regression of its own, and their joint covariance."""
+    seen, influences, rows = [], [], found.rows
+    _, clusters = np.unique(context.clusters_of(rows), return_inverse=True)
+    for name, has in flags.items():
+        leave_out = (name, *constant)
+        observed = observe_levels(
+            found,
+            has.astype(np.int64),
+            context,
+            levels=(1,),
+            reference=0,
+            leave_out=leave_out,
+            confounders=confounders,
+            seed=derive_seed(seed, name),
+        )
+        known = confounders_of(context, leave_out=leave_out, names=confounders)
+        influences.append(influence(found.values, has, known.covariates[rows], known.strata[rows], clusters))
+        seen.append(observed)
+    return seen, _covariance(np.array(influences).T)
+
+
+def _all_at_once(
+    found: Slice,
+    context: ExperimentContext,
+    flags: Mapping[str, np.ndarray],
+    constant: Sequence[str],
+    confounders: Sequence[str] | None,
+    seed: int,
+) -> tuple[list[ObservedLevels], np.ndarray]:
+    """The same where every binary is adjusted for all others: then all have one regression."""
+    known = confounders_of(context, leave_out=(*flags, *constant), names=confounders)
+    table = np.column_stack(list(flags.values()))
+    clusters = context.clusters_of(found.rows)
+
+    def contrasted(keep: np.ndarray | slice, *, should_match: bool) -> tuple[list[LevelContrasts], np.ndarray]:
+        rows = found.rows[keep]
+        return contrast_flags(
+            found.values[keep],
+            table[keep],
+            strata=known.strata[rows],
+            covariates=known.covariates[rows],
+            clusters=clusters[keep],
+            seed=seed,
+            should_match=should_match,
+        )
+
+    @cache
+    def halves() -> tuple[list[LevelContrasts], list[LevelContrasts]]:
+        second = second_half(clusters, seed)
+        return contrasted(~second, should_match=False)[0], contrasted(second, should_match=False)[0]
+
+    def halves_of(at: int) -> Callable[[], tuple[LevelContrasts, LevelContrasts]]:
+        return lambda: (halves()[0][at], halves()[1][at])
+
+    everything, covariance = contrasted(slice(None), should_match=True)
+    words = [", ".join([*known.names, *(other for other in flags if other != name)]) or "nothing" for name in flags]
+    seen = [ObservedLevels((1,), 0, contrasts, said, halves_of(at))
+            for at, (contrasts, said) in enumerate(zip(everything, words, strict=True))]  # fmt: skip
+    return seen, covariance
 
 
 def influence(
@@ -134,8 +195,17 @@ def influence(
 
 def joint_p(estimates: np.ndarray, influences: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """p of each estimate [k], alone and by max-T step-down, from influences [clusters, k]; NaN where it has none."""
+    return joint_p_of(estimates, _covariance(influences), seed=seed)
+
+
+def _covariance(influences: np.ndarray) -> np.ndarray:
     n = len(influences)
-    covariance = influences.T @ influences * n / max(1, n - 1)
+    found: np.ndarray = influences.T @ influences * n / max(1, n - 1)
+    return found
+
+
+def joint_p_of(estimates: np.ndarray, covariance: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `joint_p`, from the covariance [k, k]."""
     errors = np.sqrt(np.diag(covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         size = np.where(errors > 0, np.abs(estimates) / errors, np.nan)

@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check bench bench-hooks bench-experiments docs subjects clean
+.PHONY: demo test check bench bench-hooks bench-experiments calibration docs subjects clean
 
 demo: $(READY)
 	@$(BIN)/mechscope demo --subject splatoon --workspace demo
@@ -35,6 +35,10 @@ bench-hooks: $(READY)
 # Sweeps against their bare forward passes, half a million non-zeros, batches; about ten minutes.
 bench-experiments: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/experiments/run.py
+
+# How often each kind of experiment claims something of noise: 200 null features each; half an hour.
+calibration: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibration.py
 
 docs: $(READY)
 	$(BIN)/python -m mechscope.cli.reference > docs/cli.md

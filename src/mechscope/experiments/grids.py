@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student
 
 from mechscope.core import UsageError, unknown_name
 from mechscope.corpora.domain import Domain, settle_rungs
@@ -15,7 +16,7 @@ from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.stats import bootstrap_mean_cells
 
-__all__ = ["GridAxis", "grid_axis", "grid_places", "second_differences", "write_means"]
+__all__ = ["GridAxis", "grid_axis", "grid_places", "second_differences", "write_means", "write_row_means"]
 
 MOST_LEVELS = 7
 MEAN_COLUMNS = ("x", "y", "mean", "low", "high", "n", "n_illegal", "flag")
@@ -110,6 +111,41 @@ def write_means(
         intervals = bootstrap_mean_cells(values[:, enough][kept], seed=seed, clusters=clusters[kept])
         low[enough], high[enough] = intervals.low, intervals.high
     means = np.where(n > 0, np.nansum(values, axis=0) / np.maximum(n, 1), np.nan)
+    _write(n, means, low, high, x, y, refused, findings)
+
+
+def write_row_means(
+    values: np.ndarray, cell: np.ndarray, clusters: np.ndarray, x: GridAxis, y: GridAxis, findings: Findings, seed: int
+) -> None:
+    """Mean of each cell over rows that lie in one each: activation and cell of each row, [n].
+
+    Where rows are independent their intervals are Student's t: the bootstrap's to a Monte Carlo error, and a million
+    rows need not be resampled.
+    """
+    n_cells = len(x.levels) * len(y.levels)
+    refused = np.zeros(n_cells, np.int64)
+    if clusters.dtype.kind not in "iu" or not (np.diff(clusters) > 0).all():
+        table = np.where(cell[:, None] == np.arange(n_cells), values[:, None], np.nan)
+        write_means(table, clusters, x, y, refused, findings, seed)
+        return
+    n = np.bincount(cell, minlength=n_cells)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.bincount(cell, weights=values, minlength=n_cells) / n
+        squares = np.bincount(cell, weights=np.square(values - means[cell]), minlength=n_cells)
+        step = np.where(n >= FEW, student.ppf(0.975, n - 1) * np.sqrt(squares / (n - 1) / n), np.nan)
+    _write(n, means, means - step, means + step, x, y, refused, findings)
+
+
+def _write(
+    n: np.ndarray,
+    means: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    x: GridAxis,
+    y: GridAxis,
+    refused: np.ndarray,
+    findings: Findings,
+) -> None:
     rows = [
         {"x": x.levels[i], "y": y.levels[j], "mean": means[at], "low": low[at], "high": high[at], "n": n[at],
          "n_illegal": refused[at], "flag": flag_of(int(n[at]))}

@@ -10,6 +10,8 @@ from feature_cases import opened, set_corpus, set_model
 
 from mechscope.corpora.domain import Context
 from mechscope.experiments import ExperimentResult, ExperimentSpec, get_runner_for_type
+from mechscope.experiments.findings import Findings
+from mechscope.experiments.grids import GridAxis, write_row_means
 from mechscope.features import FeatureInputs
 from mechscope.testing.planted_features import plant_feature
 
@@ -121,3 +123,22 @@ def test_one_family_on_both_axes_is_refused(inputs: FeatureInputs) -> None:
     spec = ExperimentSpec(type="heatmap", feature_id=FEATURE, variables={"family_x": "QR", "family_y": "quick_respawn"})
     result = get_runner_for_type("heatmap").run(spec, plant_feature(inputs, FEATURE, lambda _: 1.0))
     assert "on both axes" in str(result.error_message)
+
+
+def test_means_of_single_rows_have_the_intervals_of_resampled_ones() -> None:
+    generator = np.random.default_rng(int(np.random.default_rng(12).integers(1 << 30)))
+    axes = GridAxis("a", (0, 1), True), GridAxis("b", (0, 3, 6), False)
+    cell = generator.choice(6, 4000, p=[0.4, 0.3, 0.15, 0.1, 0.049, 0.001])
+    values = generator.exponential(size=4000) + cell
+    rows = []
+    for clusters in (np.arange(4000), np.arange(4000)[::-1]):
+        findings = Findings()
+        write_row_means(values, cell, clusters, *axes, findings, 0)
+        rows.append([dict(row) for row in findings.tables["grid_means"].rows])
+    for fast, slow in zip(*rows, strict=True):
+        assert (fast["n"], fast["flag"]) == (slow["n"], slow["flag"])
+        assert fast["mean"] == pytest.approx(slow["mean"])
+        if fast["low"] is None or not np.isfinite(fast["low"]):
+            assert slow["low"] is None or not np.isfinite(slow["low"])
+        else:
+            assert fast["high"] - fast["low"] == pytest.approx(slow["high"] - slow["low"], rel=0.12)

@@ -26,7 +26,7 @@ from mechscope.experiments.constraints import Constraints
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.grid_interactions import write_interactions
-from mechscope.experiments.grids import GridAxis, grid_axis, grid_places, write_means
+from mechscope.experiments.grids import GridAxis, grid_axis, grid_places, write_means, write_row_means
 from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.observing import observe_levels, rows_holding_constant
 from mechscope.experiments.responses import measure
@@ -184,8 +184,7 @@ def _observe(
     found, at_x, at_y = found.only(in_grid), at_x[in_grid], at_y[in_grid]
     cell, n_cells = at_x * len(y.levels) + at_y, len(x.levels) * len(y.levels)
     clusters, seed = context.clusters_of(found.rows), derive_seed(spec.seed, x.name, y.name)
-    values = np.where(cell[:, None] == np.arange(n_cells), found.values[:, None], np.nan)
-    write_means(values, clusters, x, y, np.zeros(n_cells, np.int64), findings, seed)
+    write_row_means(found.values, cell, clusters, x, y, findings, seed)
     leave_out = (x.name, y.name, *held.change.rungs, *held.change.binaries, *held.change.groups)
     observed = observe_levels(
         found, cell, context, levels=tuple(range(1, n_cells)), reference=0, leave_out=leave_out,
@@ -202,7 +201,7 @@ def _observe(
     margins = [at[:, None] == np.arange(1, len(axis_.levels)) for at, axis_ in ((at_x, x), (at_y, y))]
     together = contrast_levels(
         found.values, ((at_x > 0) & (at_y > 0)).astype(np.int64), (1,), reference=0, strata=known.strata[found.rows],
-        covariates=np.concatenate([*margins, known.covariates[found.rows]], axis=1).astype(np.float64),
+        covariates=np.concatenate([*margins, known.covariates[found.rows]], axis=1),
         clusters=clusters, seed=seed,
     )  # fmt: skip
     low, high, p = together.adjusted_low[0], together.adjusted_high[0], together.p[0]

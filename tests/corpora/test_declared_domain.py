@@ -13,7 +13,7 @@ from mechscope.core import BadDataError, NotFoundError, UsageError
 from mechscope.corpora import Column, Corpus, Ragged
 from mechscope.corpora.declared_domain import DeclaredDomain
 from mechscope.corpora.domain import Context
-from mechscope.corpora.domain_declaration import DomainDeclaration
+from mechscope.corpora.domain_declaration import BinaryDeclaration, DomainDeclaration
 from mechscope.corpora.domain_rows import row_contexts
 
 WORDS = (
@@ -255,3 +255,16 @@ def test_the_longest_rung_at_a_place_counts() -> None:
     domain = DeclaredDomain(TEXTS, DomainDeclaration.parse(family(" twenty", " twenty-one", " two")))
     assert domain.rung(TWENTY, "f") == 2
     assert DOMAIN.render(domain.substitute(TWENTY, rungs={"f": 1})) == "<bos>| twenty| cats|!| two| cats"
+
+
+def test_the_bare_words_on_and_off_of_a_yaml_file_are_keys(tmp_path: Path) -> None:
+    """YAML 1.1 reads them as true and false; the example of the documentation writes them bare."""
+    path = tmp_path / "shouted.yaml"
+    path.write_text('binaries:\n  shouted: {on: "!", off: "."}\n')
+    declared = DomainDeclaration.read(path)
+    assert declared.binaries["shouted"] == BinaryDeclaration(on="!", off=".")
+    path.write_text('binaries:\n  shouted: {"on": "!"}\n')
+    assert DomainDeclaration.read(path).binaries["shouted"].off is None
+    path.write_text("binaries:\n  shouted: {off: x}\n")
+    with pytest.raises(UsageError, match=r"binaries.shouted.on"):
+        DomainDeclaration.read(path)

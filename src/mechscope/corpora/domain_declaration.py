@@ -13,10 +13,10 @@ cut it and the corpus has that sequence somewhere; a list names the tokens one b
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mechscope.core import BadDataError, Spec, UsageError, unknown_name
 from mechscope.corpora.corpus import Corpus
@@ -45,6 +45,14 @@ class BinaryDeclaration(Spec):
 
     on: str
     off: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yaml_reads_on_as_true(cls, value: Any) -> Any:
+        """YAML 1.1 takes the bare keys `on` and `off` for true and false."""
+        words = {True: "on", False: "off"}
+        is_read = isinstance(value, dict) and any(isinstance(key, bool) for key in value)
+        return {words.get(key, key): token for key, token in value.items()} if is_read else value
 
 
 class DomainDeclaration(Spec):

@@ -17,9 +17,10 @@ from mechscope.core import derive_seed
 from mechscope.corpora.domain import Domain
 from mechscope.experiments.base_contexts import Bases
 from mechscope.experiments.cells import PairedCells
+from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.selecting import ALPHA, Confirmation, confirm, with_halves
 
-__all__ = ["SweptTokens", "judge_tokens"]
+__all__ = ["SweptTokens", "judge_tokens", "token_names"]
 
 UP, DOWN, NONE = "enhancer", "suppressor", ""
 
@@ -42,6 +43,28 @@ class SweptTokens:
                     place.setdefault(token, (family.name, rung))
         known = {name: place[token] for name, token in ids.items() if token in place}
         return cls(ids, {name: at[0] for name, at in known.items()}, {name: at[1] for name, at in known.items()})
+
+
+def token_names(context: ExperimentContext, *, must_switch: bool) -> list[str]:
+    """The tokens of a subject that are worth a look: those that its corpus lists in families and binaries; where it
+    lists none, the domain's binaries, or, if nothing has to be switched, whatever token stands in some row.
+
+    Special tokens, and tokens that show alike, are left out.
+    """
+    inputs, corpus = context.inputs, context.corpus
+    listed = [*(token for tokens in inputs.families.values() for token in tokens), *inputs.binary_tokens]
+    if listed:
+        return listed
+    if must_switch:
+        return [corpus.vocabulary[token] for token in context.domain.binaries.values()]
+    shown, counts = np.unique(np.array(corpus.vocabulary, dtype=object).astype(str), return_counts=True)
+    alike = set(shown[counts > 1].tolist())
+    is_there = np.bincount(corpus.tokens.ids, minlength=len(corpus.vocabulary)) > 0
+    return [
+        token
+        for token, occurs in zip(corpus.vocabulary, is_there, strict=True)
+        if occurs and token not in alike and not (token.startswith("<") and token.endswith(">"))
+    ]
 
 
 def judge_tokens(

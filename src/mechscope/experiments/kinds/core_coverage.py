@@ -30,6 +30,7 @@ from mechscope.experiments.row_figures import DotSeries, dots_figure
 from mechscope.experiments.selecting import ALPHA
 from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
+from mechscope.experiments.token_effects import token_names
 from mechscope.experiments.types import OBSERVED
 from mechscope.reports import Figure
 from mechscope.stats import wilson
@@ -268,9 +269,8 @@ def _holding(context: ExperimentContext, name: str) -> np.ndarray:
 
 def _candidates(context: ExperimentContext, places: _Places, rows: np.ndarray, n: int) -> list[str]:
     """The tokens with the largest lift in the high rows of the first half, of those in at least 5 of them."""
-    inputs, corpus = context.inputs, context.corpus
-    names = [*(token for tokens in inputs.families.values() for token in tokens), *inputs.binary_tokens]
-    ids = {name: index for index, name in enumerate(corpus.vocabulary)}
+    names = [name for name in token_names(context, must_switch=False) if "+" not in name]
+    ids = {name: index for index, name in enumerate(context.corpus.vocabulary)}
     first = ~places.is_second
     lifts = {}
     for name in names:

@@ -179,11 +179,13 @@ class _Sweep:
             self._hold_against_rows()
 
     def _can_be_absent(self, bases: Bases) -> bool:
-        """Whether enough base contexts can do without the family."""
-        absent, n_legal = Change("absent", rungs={self.family.name: 0}), 0
+        """Whether enough base contexts can do without the family, and can have it (a text without its words cannot)."""
+        ends = [Change("end", rungs={self.family.name: rung}) for rung in (0, self.rungs[0])]
+        n_legal = 0
         for base in bases.contexts:
             try:
-                absent.apply(self.context.domain, base)
+                for end in ends:
+                    end.apply(self.context.domain, base)
             except UsageError:
                 continue
             n_legal += 1

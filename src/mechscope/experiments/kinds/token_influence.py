@@ -35,7 +35,7 @@ from mechscope.experiments.row_figures import DotSeries, dots_figure
 from mechscope.experiments.selecting import ALPHA
 from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
-from mechscope.experiments.token_effects import SweptTokens, judge_tokens
+from mechscope.experiments.token_effects import SweptTokens, judge_tokens, token_names
 from mechscope.experiments.types import CAUSAL, OBSERVED
 from mechscope.reports import Figure
 
@@ -99,7 +99,7 @@ class TokenInfluence(ExperimentKind):
             context.domain, context.corpus.vocabulary, tokens=variables.stable_tokens, groups=variables.groups_held
         )
         findings.add(held=held.words)
-        tokens = _tokens(context, findings, held)
+        tokens = _tokens(context, findings, held, must_switch=spec.mode == CAUSAL)
         enriched = _observe(spec, variables, context, findings, tokens, held)
         if spec.mode == OBSERVED:
             _rank(enriched, "log_odds", variables.top_k, ENRICHMENT_COLUMNS, findings)
@@ -157,11 +157,11 @@ def _unit(row: Mapping[str, Any]) -> str:
     return f"{row['family']} (most so its rung {row['start']})" if row["family"] else str(row["token"])
 
 
-def _tokens(context: ExperimentContext, findings: Findings, held: Held) -> SweptTokens:
+def _tokens(context: ExperimentContext, findings: Findings, held: Held, *, must_switch: bool) -> SweptTokens:
     """The tokens that are swept: no special ones, none that are held; the commonest of a large vocabulary."""
-    inputs, vocabulary = context.inputs, context.corpus.vocabulary
+    vocabulary = context.corpus.vocabulary
     ids = {name: index for index, name in enumerate(vocabulary)}
-    names = [*(token for tokens in inputs.families.values() for token in tokens), *inputs.binary_tokens]
+    names = token_names(context, must_switch=must_switch)
     constant = {token for family in held.change.rungs for rung in context.domain.families[family].tokens
                 for token in rung}  # fmt: skip
     constant |= {context.domain.binaries[binary] for binary in held.change.binaries} | set(held.change.tokens_on)
@@ -173,9 +173,9 @@ def _tokens(context: ExperimentContext, findings: Findings, held: Held) -> Swept
         names = sorted(names, key=lambda name: -int(counts[ids[name]]))[:MOST_TOKENS]
     if not names:
         raise UsageError(
-            "no token to sweep: all are special, or held constant",
-            expected="a vocabulary with other tokens",
-            todo="use another subject, or hold less constant",
+            f"no token to sweep: {context.domain.name!r} can switch none by itself, or all are held constant",
+            expected="binaries, or families of a corpus of sets",
+            todo="declare binaries (docs/domains.md), use family_1d_sweep for words, or observe",
         )
     return SweptTokens.of(context.domain, {name: ids[name] for name in names})
 
@@ -211,9 +211,10 @@ def _observe(
         "log odds with half a row added to each count, Wald intervals; p: hypergeometric, two-sided; p_corrected: "
         "max-T over all tokens; a verdict takes p_corrected in one half and p in the other"
     )
-    masks = np.stack([context.rows_with(token)[found.rows] for token in tokens.ids.values()], axis=1)
-    everything, first = (count_in_high(masks[keep], high[keep], seed=seed) for keep in (slice(None), ~second))
-    other = count_in_high(masks[second], high[second], seed=seed, should_correct=False)
+    # a token's rows side by side, as they are packed
+    masks = np.stack([context.rows_with(token)[found.rows] for token in tokens.ids.values()])
+    everything, first = (count_in_high(masks[:, keep].T, high[keep], seed=seed) for keep in (slice(None), ~second))
+    other = count_in_high(masks[:, second].T, high[second], seed=seed, should_correct=False)
     rows = []
     for index, name in enumerate(tokens.ids):
         row = {"token": name, **{key: column[index] for key, column in everything.items()}}

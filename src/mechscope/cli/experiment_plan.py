@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from mechscope.cli.options import AsJson, FeatureId, SubjectName, WorkspaceFolder
-from mechscope.cli.output import print_envelope, print_result, print_table
+from mechscope.cli.output import print_envelope, print_result
+
+if TYPE_CHECKING:
+    from mechscope.experiments import ExperimentSpec
 
 __all__ = ["plan"]
 
@@ -40,25 +43,28 @@ def plan(
         told = {"feature": feature, "subject": found.subject, "dry_run": dry_run, "known": list(found.plan.known)}
         print_envelope("experiment plan", {**told, "n_struck": found.plan.n_struck, "specs": specs})
         return
-    rows = [
-        (one.rule, one.spec.type, _asked(one.spec.variables), one.reason, "–" if dry_run else one.spec.file_name)
-        for one in proposals
-    ]
-    print_table(
-        f"next experiments on feature {feature} of {found.subject}",
-        ("rule", "type", "variables", "reason", "spec"),
-        rows,
-        caption=f"{found.plan.n_struck} more were struck out: run before, failed, or waiting with the same settings.",
-    )
-    lines = list(found.plan.known)
+    lines: list[str | Text] = [Text(f"next experiments on feature {feature} of {found.subject}", style="bold")]
+    for number, one in enumerate(proposals, 1):
+        head = Text(f"{number}. {one.spec.type}", style="bold").append(f"  {_asked(one.spec)}", style="not bold")
+        lines += [head, f"   {one.rule}: {one.reason}"]
     if not proposals:
         lines.append("nothing is left to propose: every rule was answered")
+    lines += ["", *found.plan.known]
+    if found.plan.n_struck:
+        lines.append(
+            f"{found.plan.n_struck} more were struck out: run before, failed, or waiting with the same settings"
+        )
     if found.files:
-        where = found.files[0].parent
-        paths = " ".join(f"--spec-path {path}" for path in found.files)
-        lines += [f"specs: {where}", f"next: mechscope experiment run {paths} -w {workspace}"]
+        folder = found.files[0].parent
+        output = "" if output_dir is None else f" --output-dir {output_dir}"
+        lines.append(f"next: mechscope experiment run --spec-path {folder} --skip-done{output} -w {workspace}")
     print_result(lines)
 
 
-def _asked(variables: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in variables.items())
+def _asked(spec: ExperimentSpec) -> str:
+    settings = [f"{name}={_value(value)}" for name, value in spec.variables.items()]
+    return " ".join([*settings, *([] if spec.mode is None else [spec.mode])])
+
+
+def _value(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

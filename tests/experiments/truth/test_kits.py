@@ -13,7 +13,7 @@ from mechscope.testing.planted_builds import Driver, PlantedBuilds, run_kind
 from mechscope.testing.planted_features import plant_feature
 
 FEATURE = 3
-DRAWS = np.random.default_rng(67).integers(1 << 30, size=5).tolist()
+DRAWS = np.random.default_rng(67).integers(1 << 30, size=3).tolist()
 
 
 def common_weapons(gear: FeatureInputs) -> list[str]:

@@ -52,8 +52,8 @@ def with_rung(names: list[str], family: str, rung: int) -> list[str]:
 def fits_slots(names: list[str]) -> bool:
     """Whether 3 mains of 10 and 9 subs of 3, less a main for each main-only ability, give these rungs."""
     ladder, top = (*THRESHOLDS, 58), dict[str, int]()
-    for family, rung in (name.rpartition("_")[::2] for name in names if name.rpartition("_")[2].isdigit()):
-        top[family] = max(top.get(family, 0), int(rung))
+    for family, last in (name.rpartition("_")[::2] for name in names if name.rpartition("_")[2].isdigit()):
+        top[family] = max(top.get(family, 0), int(last))
     free = {(3 - sum(name in MAIN_ONLY for name in names), 9)}
     for rung in top.values():
         end = ladder[ladder.index(rung) + 1]

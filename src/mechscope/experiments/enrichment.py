@@ -20,7 +20,7 @@ from mechscope.stats.max_t import HitCounts
 
 __all__ = ["count_in_high"]
 
-N_DRAWS = 9999
+N_DRAWS = 4999
 
 
 def count_in_high(
@@ -37,7 +37,9 @@ def count_in_high(
     Cost: a population count of n / 64 words a pair of tokens.
     """
     n_high, n_other = int(high.sum()), int((~high).sum())
-    k_high, k_other = masks[high].sum(axis=0), masks[~high].sum(axis=0)
+    words = _packed(masks)
+    k_high = np.bitwise_count(words & _packed(high[:, None])).sum(axis=1, dtype=np.int64)
+    k_other = np.bitwise_count(words).sum(axis=1, dtype=np.int64) - k_high
     a, b, c, d = (count + 0.5 for count in (k_high, n_high - k_high, k_other, n_other - k_other))
     log_odds, error = np.log(a * d / (b * c)), np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
     held, n = k_high + k_other, n_high + n_other
@@ -46,7 +48,7 @@ def count_in_high(
     p = np.where(known, np.minimum(1.0, 2 * tails), np.nan)
 
     excess = k_high - n_high * held / max(1, n)
-    corrected = _corrected(masks, excess, known, n_high, seed) if should_correct else np.full(len(held), np.nan)
+    corrected = _corrected(words, n, excess, known, n_high, seed) if should_correct else np.full(len(held), np.nan)
 
     def kept(values: np.ndarray) -> np.ndarray:
         return np.where(known, values, np.nan)
@@ -60,12 +62,11 @@ def count_in_high(
     }  # fmt: skip
 
 
-def _corrected(masks: np.ndarray, excess: np.ndarray, known: np.ndarray, n_high: int, seed: int) -> np.ndarray:
+def _corrected(words: np.ndarray, n: int, excess: np.ndarray, known: np.ndarray, n_high: int, seed: int) -> np.ndarray:
     """Max-T p of the excess counts [tokens], NaN where not known."""
-    n = len(masks)
     hits = HitCounts(np.full(len(known), np.nan))
     if known.any():
-        together = _together(masks[:, known])
+        together = _together(words[known])
         held = np.diag(together)
         covariance = (together - np.outer(held, held) / n) * (n_high * (n - n_high) / (n * max(1, n - 1)))
         error = np.sqrt(np.diag(covariance))
@@ -80,11 +81,16 @@ def _corrected(masks: np.ndarray, excess: np.ndarray, known: np.ndarray, n_high:
     return hits.p_adjusted()
 
 
-def _together(masks: np.ndarray) -> np.ndarray:
-    """In how many rows both of two columns are true, float64 [columns, columns]; rows packed one to a bit."""
+def _packed(masks: np.ndarray) -> np.ndarray:
+    """Columns of booleans [n, columns] with a row to a bit, uint64 [columns, words]."""
     packed = np.packbits(np.ascontiguousarray(masks.T), axis=1)
     words = np.zeros((len(packed), -(-packed.shape[1] // 8)), np.uint64)
     words.view(np.uint8)[:, : packed.shape[1]] = packed
+    return words
+
+
+def _together(words: np.ndarray) -> np.ndarray:
+    """In how many rows both of two packed columns are true, float64 [columns, columns]."""
     found = np.zeros((len(words), len(words)))
     for at, own in enumerate(words):
         found[at, at:] = np.bitwise_count(words[at:] & own).sum(axis=1, dtype=np.int64)

@@ -20,6 +20,7 @@ __all__ = [
     "ExperimentCall",
     "print_experiment",
     "read_list",
+    "read_names",
     "read_numbers",
     "read_pairs",
     "read_settings",
@@ -89,6 +90,22 @@ def print_experiment(result: ExperimentResult) -> None:
 def read_list(text: str | None) -> list[str] | None:
     """Names joined by commas; None stays None."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def read_names(text: str | None) -> dict[str, str] | None:
+    """Groups with a name each, such as "class=Shooters,sub=Sprinkler"; None stays None. Raises UsageError."""
+    parts = read_list(text)
+    if parts is None:
+        return None
+    found: dict[str, str] = {}
+    for part in parts:
+        group, equals, name = (end.strip() for end in part.partition("="))
+        if not (group and equals and name) or group in found:
+            raise UsageError(
+                f"{part!r} among {text!r}", expected="group=name, each group once", todo="write class=Shooters"
+            )
+        found[group] = name
+    return found
 
 
 def read_numbers(text: str | None) -> list[int] | None:

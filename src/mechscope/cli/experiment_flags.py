@@ -13,6 +13,7 @@ import typer
 from mechscope.cli.experiment_calls import (
     ExperimentCall,
     read_list,
+    read_names,
     read_numbers,
     read_pairs,
     read_token_pairs,
@@ -71,6 +72,10 @@ STABLE = (
     Flag("stable_tokens", "Tokens that every condition holds, such as comeback,stealth_jump.", reads=read_list),
     Flag("stable_weapon", "The weapon that every condition has."),
 )
+STABLE_GROUPS = Flag(
+    "stable_groups", "Groups or attributes that every condition has, such as class=Shooters,sub=Sprinkler.",
+    reads=read_names,
+)  # fmt: skip
 MIN_EXAMPLES = Flag("min_examples", "Groups of fewer rows are left out, and counted.", int)
 COMMANDS = (
     Command(
@@ -81,6 +86,7 @@ COMMANDS = (
             Flag("family", "Name or short name of the family.", is_required=True),
             Flag("rungs", "Rungs, such as 3,12,29; by default all.", reads=read_numbers),
             *STABLE,
+            STABLE_GROUPS,
         ),
     ),
     Command(
@@ -93,13 +99,14 @@ COMMANDS = (
             Flag("rungs_x", "Rungs of the first.", reads=read_numbers),
             Flag("rungs_y", "Rungs of the second.", reads=read_numbers),
             *STABLE,
+            STABLE_GROUPS,
         ),
     ),
     Command(
         "weapon-sweep",
         "weapon_sweep",
         "The feature by weapon (or another group).",
-        (Flag("top_k", "Groups shown.", int), MIN_EXAMPLES, STABLE[0]),
+        (Flag("top_k", "Groups shown.", int), MIN_EXAMPLES, STABLE[0], STABLE_GROUPS),
     ),
     Command(
         "kit-sweep",
@@ -110,13 +117,14 @@ COMMANDS = (
             MIN_EXAMPLES,
             Flag("analyze_combinations", "Pairs of sub and special too.", bool),
             STABLE[0],
+            STABLE_GROUPS,
         ),
     ),
     Command(
         "binary",
         "binary_presence",
         "Main-only abilities present and absent.",
-        (Flag("tokens", "Which, joined by commas; by default all.", reads=read_list), STABLE[0]),
+        (Flag("tokens", "Which, joined by commas; by default all.", reads=read_list), *STABLE, STABLE_GROUPS),
     ),
     Command(
         "coverage",
@@ -125,6 +133,8 @@ COMMANDS = (
         (
             Flag("tokens", "Tokens joined by commas; a+b is a combination.", reads=read_list),
             Flag("threshold", "Quantile of the active rows from which on a row is high.", float),
+            *STABLE,
+            STABLE_GROUPS,
         ),
     ),
     Command(
@@ -135,6 +145,7 @@ COMMANDS = (
             Flag("high_percentile", "Of the active rows, from which on a row is high: 90 and 0.9 are the same.", float),
             Flag("top_k", "How many are listed.", int),
             *STABLE,
+            STABLE_GROUPS,
         ),
     ),
     Command(

@@ -1,4 +1,4 @@
-"""Real builds that every truth test plants features on, and the trained subject that some of them ask."""
+"""Real builds that every truth test plants features on."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ __all__ = ["BASES", "REGION_NAMES", "Bases", "draw_bases"]
 BASES = 500
 FEWEST_BASES = 5
 N_QUARTERS = 4
+ENOUGH_AT_ZERO, UNDERSAMPLED = 30, 1.5
 READ_AT_ONCE = 64
 REGION_NAMES = (
     "zero",
@@ -105,11 +106,18 @@ def draw_bases(
         "from each quarter of the active rows, as far as there are"
         + (f"; held constant in all of them: {held.words}" if held.words else "")
     )
+    weights = _weights(_regions(found.values), region)
+    n_zero = int((region == 0).sum())
+    if 0 < n_zero < ENOUGH_AT_ZERO and weights[region == 0][0] > UNDERSAMPLED:
+        findings.warn(
+            f"only {n_zero} base contexts are at zero, where most rows are: whether a fall is more than the falling "
+            f"back of contexts active by chance is better told with {ENOUGH_AT_ZERO * len(REGION_NAMES)} or more"
+        )
     return Bases(
         contexts=contexts,
         stored=found.values[drawn],
         region=region,
-        weights=_weights(_regions(found.values), region),
+        weights=weights,
         clusters=clusters,
         is_held_out=(chosen % 2 == 1)[clusters],
     )

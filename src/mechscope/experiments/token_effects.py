@@ -3,6 +3,9 @@
 Every token has a cell of its differences, added and removed together; every rung of a family has two more, of adding
 and of removing alone. All cells share one max-T correction. A token without a family is judged by its own cell, a
 family by its added cells (the lowest that moves is where it starts), or by its removed ones (the highest that moves).
+
+A context that is highly active by chance falls back under any change of it. A token therefore counts only if it also
+moves the feature, in its direction, beyond what the median token does to the same context when it is added (removed).
 """
 
 from __future__ import annotations
@@ -75,13 +78,17 @@ def judge_tokens(
     Args:
         tokens: names, families.
         removed, added: differences "with minus without", float64 [n_bases, tokens], NaN where not measured.
-        bases: their halves and clusters.
+        bases: their halves, clusters and weights.
         least: least mean difference that counts. seed: of resamples and flips.
     """
     names = list(tokens.ids)
     together = np.where(np.isnan(removed), added, removed)
     of_family = [at for at, name in enumerate(names) if name in tokens.family_of]
     deltas = np.concatenate([together, added[:, of_family], removed[:, of_family]], axis=1)
+    typical_removed, typical_added = _typical(removed), _typical(added)
+    typical = np.where(np.isnan(removed), typical_added, typical_removed)
+    of_cells = [typical, *(column.repeat(len(of_family), axis=1) for column in (typical_added, typical_removed))]
+    beyond = deltas - np.concatenate(of_cells, axis=1)
     cells, selecting = with_halves(deltas, bases, seed=seed)
     added_at = {names[at]: len(names) + place for place, at in enumerate(of_family)}
     removed_at = {name: at + len(of_family) for name, at in added_at.items()}
@@ -92,10 +99,13 @@ def judge_tokens(
         if not (selecting.p_corrected[at] < ALPHA and abs(selecting.mean[at]) >= least):
             return False
         sign = float(np.sign(selecting.mean[at]))
-        told = confirm(deltas[:, at], bases, sign=sign, min_effect=least, seed=derive_seed(seed, f"{name} {at}"))
-        if told.holds:
+        told, control = (
+            confirm(table[:, at], bases, sign=sign, min_effect=least, seed=derive_seed(seed, f"{name} {at}"))
+            for table in (deltas, beyond)
+        )
+        if told.holds and control.holds:
             chosen[name] = (int(sign), told)
-        return told.holds
+        return told.holds and control.holds
 
     for at, name in enumerate(names):
         if name not in tokens.family_of:
@@ -106,10 +116,19 @@ def judge_tokens(
         )
         if not any(try_cell(name, added_at[name]) for name in rungs):
             any(try_cell(name, removed_at[name]) for name in reversed(rungs))
-    rows = [
-        _row(name, at, cells, tokens, removed[:, at], added[:, at], chosen.get(name)) for at, name in enumerate(names)
-    ]
+    rows = []
+    for at, name in enumerate(names):
+        row = _row(name, at, cells, tokens, removed[:, at], added[:, at], chosen.get(name))
+        beside = typical[~np.isnan(together[:, at]), at]
+        rows.append(row | {"typical_delta": float(beside.mean()) if len(beside) else None})
     return rows, cells.n_tested
+
+
+def _typical(deltas: np.ndarray) -> np.ndarray:
+    """What the median token does to each context, float64 [n_bases, 1]; 0 where no token was measured."""
+    is_known = ~np.isnan(deltas).all(axis=1, keepdims=True)
+    found: np.ndarray = np.nanmedian(np.where(is_known, deltas, 0.0), axis=1, keepdims=True)
+    return found
 
 
 def _row(

@@ -43,7 +43,7 @@ __all__ = ["TokenInfluence", "TokenInfluenceVariables"]
 
 BASES, MOST_TOKENS, DRAWN = 150, 300, 30
 UNIT_COLUMNS = ("family", "start", "verdict")
-INFLUENCE_COLUMNS = ("token", *CELL_COLUMNS, "removed_delta", "n_removed", "added_delta", "n_added",
+INFLUENCE_COLUMNS = ("token", *CELL_COLUMNS, "typical_delta", "removed_delta", "n_removed", "added_delta", "n_added",
                      "held_out_delta", "held_out_p", *UNIT_COLUMNS)  # fmt: skip
 ENRICHMENT_COLUMNS = ("token", "n_high_with", "n_high", "n_other_with", "n_other", "high_share", "other_share",
                       "log_odds", "low", "high", "p", "p_corrected", "held_out_p", *UNIT_COLUMNS, "flag")  # fmt: skip
@@ -290,7 +290,8 @@ def _intervene(
         rows,
         caption="Activation with the token minus without it, paired. Intervals: 95 %, cluster bootstrap; p: sign-flip, "
         f"corrected by max-T over {n_tested} cells (tokens, and what adding and removing each rung does); effect: d_z. "
-        "A family has one verdict, at the rung where it starts, chosen on one half and confirmed on the other.",
+        "A family has one verdict, at the rung where it starts, chosen on one half and confirmed on the other, there "
+        "also beyond typical_delta: what the median token does to the same contexts.",
     )
     each = np.where(np.isnan(removed), added, removed)
     each = each[~np.isnan(each)]

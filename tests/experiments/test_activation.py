@@ -12,7 +12,7 @@ from mechscope.activations.policy import TokenPolicy, read_policy
 from mechscope.core import BadDataError, NotFoundError, UsageError
 from mechscope.corpora.domain import Context
 from mechscope.experiments import ActivationFunction, ExperimentContext
-from mechscope.experiments.activation import Reading
+from mechscope.experiments.changing.activation import Reading
 from mechscope.models import Batch
 
 
@@ -94,7 +94,7 @@ def test_each_distinct_context_runs_once_for_all_features(builds: ExperimentCont
 
 
 def test_forgetting_changes_no_value(builds: ExperimentContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mechscope.experiments.activation.ENTRIES_KEPT", 0)
+    monkeypatch.setattr("mechscope.experiments.changing.activation.ENTRIES_KEPT", 0)
     function = fresh(builds)
     contexts = builds.contexts_of(np.arange(60))
     first = function(contexts[:40], 3)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mechscope.experiments import moments
-from mechscope.experiments.adjusted_groups import adjusted_groups
+from mechscope.experiments.groups.adjusted import adjusted_groups
+from mechscope.experiments.observing import moments
 from mechscope.stats import adjusted_group_effects
 
 

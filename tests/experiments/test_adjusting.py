@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mechscope.experiments.adjusting import LevelContrasts, contrast_flags, contrast_levels
+from mechscope.experiments.observing.adjusting import LevelContrasts, contrast_flags, contrast_levels
 
 
 def drawn(seed: int, *, n: int = 400, effect: float = 0.5) -> dict[str, np.ndarray]:

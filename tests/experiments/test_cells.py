@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from mechscope.experiments.base_contexts import Bases
-from mechscope.experiments.cells import CELL_COLUMNS, flag_of, paired_cells
-from mechscope.experiments.selecting import confirm, confirm_cells, moving_cells, with_halves
+from mechscope.experiments.changing.base_contexts import Bases
+from mechscope.experiments.changing.cells import CELL_COLUMNS, flag_of, paired_cells
+from mechscope.experiments.changing.selecting import confirm, confirm_cells, moving_cells, with_halves
 
 
 def bases(clusters: np.ndarray, is_held_out: np.ndarray) -> Bases:

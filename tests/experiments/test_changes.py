@@ -6,7 +6,7 @@ import pytest
 
 from mechscope.core import NotFoundError, UsageError
 from mechscope.experiments import ExperimentContext
-from mechscope.experiments.changes import Change, Held, parse_held, token_change
+from mechscope.experiments.changing.changes import Change, Held, parse_held, token_change
 
 
 def held_of(builds: ExperimentContext, *tokens: str, **groups: str) -> Held:

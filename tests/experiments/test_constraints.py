@@ -25,8 +25,8 @@ from mechscope.experiments import (
     find_kind,
     get_runner_for_type,
 )
-from mechscope.experiments.companions import Companions
-from mechscope.experiments.constraints import CONSTRAINTS, FEWEST_ROWS, Constraints, rungs_in_text
+from mechscope.experiments.changing.companions import Companions
+from mechscope.experiments.changing.constraints import CONSTRAINTS, FEWEST_ROWS, Constraints, rungs_in_text
 from mechscope.features import FeatureInputs
 from mechscope.testing.planted_features import plant_feature
 

@@ -9,12 +9,12 @@ import pytest
 from mechscope.core import NotFoundError, UsageError
 from mechscope.corpora.domain import Context
 from mechscope.experiments import ExperimentContext, ExperimentSpec
-from mechscope.experiments.base_contexts import draw_bases
-from mechscope.experiments.changes import Change, Held, parse_held
-from mechscope.experiments.constraints import Constraints
-from mechscope.experiments.factorial import measure_corners
-from mechscope.experiments.factors import every_factor, parse_factors, require_apart
+from mechscope.experiments.changing.base_contexts import draw_bases
+from mechscope.experiments.changing.changes import Change, Held, parse_held
+from mechscope.experiments.changing.constraints import Constraints
 from mechscope.experiments.findings import Findings
+from mechscope.experiments.interactions.factorial import measure_corners
+from mechscope.experiments.interactions.factors import every_factor, parse_factors, require_apart
 
 NAMES = ["comeback", "SCU 12", "weapon=splattershot", "quick_respawn_6"]
 

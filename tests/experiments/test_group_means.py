@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mechscope.experiments import group_dealing, group_means
-from mechscope.experiments.group_dealing import deal_groups
-from mechscope.experiments.group_means import GroupMeans
+from mechscope.experiments.groups import dealing as group_dealing
+from mechscope.experiments.groups import means as group_means
+from mechscope.experiments.groups.dealing import deal_groups
+from mechscope.experiments.groups.means import GroupMeans
 
 MASTER = 31
 

@@ -8,8 +8,8 @@ from scipy.stats import norm
 
 from mechscope.core import UsageError
 from mechscope.experiments import ExperimentContext
-from mechscope.experiments.item_associations import ItemAssociations, score_items
-from mechscope.experiments.row_items import RowItems
+from mechscope.experiments.observing.item_associations import ItemAssociations, score_items
+from mechscope.experiments.observing.row_items import RowItems
 from mechscope.stats import auroc
 
 

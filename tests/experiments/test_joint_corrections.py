@@ -7,11 +7,11 @@ import pytest
 from scipy.stats import hypergeom
 
 from mechscope.experiments import ExperimentContext
-from mechscope.experiments.binary_contrasts import influence, joint_p, observe_binaries
-from mechscope.experiments.changes import Held
-from mechscope.experiments.enrichment import count_in_high
+from mechscope.experiments.changing.changes import Held
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.slicing import Slice
+from mechscope.experiments.observing.binary_contrasts import influence, joint_p, observe_binaries
+from mechscope.experiments.observing.enrichment import count_in_high
+from mechscope.experiments.observing.slicing import Slice
 from mechscope.stats import max_t
 
 

@@ -11,11 +11,11 @@ from mechscope.core import UsageError
 from mechscope.corpora.domains.splatoon.domain import SplatoonDomain
 from mechscope.corpora.domains.splatoon.vocabulary import VOCABULARY
 from mechscope.experiments import ExperimentContext, ExperimentSpec
-from mechscope.experiments.base_contexts import Bases, draw_bases
-from mechscope.experiments.changes import Change
-from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.changing.base_contexts import Bases, draw_bases
+from mechscope.experiments.changing.changes import Change
+from mechscope.experiments.changing.constraints import Constraints
+from mechscope.experiments.changing.responses import Responses, measure
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.responses import Responses, measure
 
 
 def changes(domain: SplatoonDomain) -> list[Change]:

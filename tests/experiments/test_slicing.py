@@ -9,7 +9,7 @@ import pytest
 
 from mechscope.core import NotFoundError, UsageError
 from mechscope.experiments import ExperimentContext, ExperimentSpec, Findings
-from mechscope.experiments.slicing import Slice, slice_rows
+from mechscope.experiments.observing.slicing import Slice, slice_rows
 from mechscope.testing.planted_features import plant_feature
 
 

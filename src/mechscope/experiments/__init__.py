@@ -1,6 +1,6 @@
 """Experiments on features: the same question observed and intervened. One file a kind, in `kinds/`."""
 
-from mechscope.experiments.activation import ActivationFunction
+from mechscope.experiments.changing.activation import ActivationFunction
 from mechscope.experiments.contexts import ExperimentContext, load_context
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind, find_kind, kind_names

@@ -18,7 +18,7 @@ from mechscope.corpora.corpus import ColumnRole
 from mechscope.corpora.domain import Context, Domain, Family
 from mechscope.corpora.domain_for import domain_for
 from mechscope.corpora.domain_rows import row_contexts, rung_table
-from mechscope.experiments.activation import ActivationFunction, Reading
+from mechscope.experiments.changing.activation import ActivationFunction, Reading
 from mechscope.experiments.naming import ExperimentFolders
 from mechscope.features import FeatureInputs
 from mechscope.features.activity import Activity

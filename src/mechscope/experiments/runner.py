@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from mechscope.core import NotFoundError, Spec, UsageError, UserError
-from mechscope.experiments.constraints import is_at_floor, require_constraints
+from mechscope.experiments.changing.constraints import is_at_floor, require_constraints
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings, plain
 from mechscope.experiments.kind import ExperimentKind, find_kind

@@ -88,7 +88,7 @@ class ExperimentSpec(Spec):
         model_type: name of the subject; None for the context it is run on.
         dataset_slice: which rows.
         variables: the kind's own settings; checked against its types when the experiment is checked or run.
-        constraints: names of constraints (`mechscope.experiments.constraints`).
+        constraints: names of constraints (`mechscope.experiments.changing.constraints`).
         outputs: what the result holds.
         description, parent_hypothesis: words, and the id of a hypothesis, kept with the result.
         mode: None for the kind's own first choice.

@@ -14,7 +14,7 @@ from mechscope.experiments import (
     find_kind,
     get_runner_for_type,
 )
-from mechscope.experiments.cells import FEW
+from mechscope.experiments.changing.cells import FEW
 from mechscope.experiments.types import type_name
 
 __all__ = ["check_experiment_kind"]

@@ -12,7 +12,7 @@ from mechscope.corpora import Ragged
 from mechscope.corpora.domain import Context
 from mechscope.corpora.domain_for import domain_for
 from mechscope.experiments import ExperimentContext
-from mechscope.experiments.activation import ActivationFunction
+from mechscope.experiments.changing.activation import ActivationFunction
 from mechscope.features import FeatureInputs
 from mechscope.store.sparse import FeatureStats, FeatureStore
 from mechscope.store.sparse.statistics import FeatureTable, stats_of

@@ -10,7 +10,7 @@ from planted_rows import FEATURE, PlantedContext, custom_of, opened_subject, pla
 
 from mechscope.core import UserError
 from mechscope.experiments import ExperimentContext, ExperimentSpec, find_kind, get_runner_for_type
-from mechscope.experiments.base_contexts import draw_bases
+from mechscope.experiments.changing.base_contexts import draw_bases
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.specs import DatasetSlice
 from mechscope.testing.planted_features import plant_feature

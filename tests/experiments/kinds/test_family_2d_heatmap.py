@@ -11,7 +11,7 @@ from feature_cases import opened, set_corpus, set_model
 from mechscope.corpora.domain import Context
 from mechscope.experiments import ExperimentResult, ExperimentSpec, get_runner_for_type
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.grids import GridAxis, write_row_means
+from mechscope.experiments.interactions.grids import GridAxis, write_row_means
 from mechscope.features import FeatureInputs
 from mechscope.testing.planted_features import plant_feature
 

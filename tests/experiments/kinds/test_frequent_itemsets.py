@@ -12,9 +12,9 @@ from scipy.stats import fisher_exact, hypergeom
 from mechscope.corpora.domain import Context, Domain
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
 from mechscope.experiments.algorithms import BitColumns, mine_itemsets
-from mechscope.experiments.itemset_evidence import HeldOutRows
-from mechscope.experiments.itemset_items import Item, ItemTable, read_items
-from mechscope.experiments.itemset_lattice import Lattice, contrast_activity, generalised
+from mechscope.experiments.itemsets.evidence import HeldOutRows
+from mechscope.experiments.itemsets.items import Item, ItemTable, read_items
+from mechscope.experiments.itemsets.lattice import Lattice, contrast_activity, generalised
 from mechscope.testing.experiments import check_experiment_kind
 from mechscope.testing.planted_features import plant_feature
 

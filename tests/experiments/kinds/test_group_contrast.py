@@ -14,8 +14,8 @@ from planted_rows import SUB_OF, custom_of, rows_of
 from mechscope.corpora.domain import Context
 from mechscope.corpora.sources.splatoon import SplatoonSource
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
-from mechscope.experiments.confounders import confounders_of
-from mechscope.experiments.row_sets import named_column, row_sets
+from mechscope.experiments.observing.confounders import confounders_of
+from mechscope.experiments.observing.row_sets import named_column, row_sets
 from mechscope.features import FeatureInputs
 from mechscope.testing.planted_features import plant_feature
 

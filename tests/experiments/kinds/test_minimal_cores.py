@@ -9,9 +9,9 @@ import pytest
 
 from mechscope.corpora.domain import Context, Domain
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
-from mechscope.experiments.constraints import Constraints
-from mechscope.experiments.core_finding import search_contexts
-from mechscope.experiments.core_players import Players, TokenCore, kept_alone
+from mechscope.experiments.changing.constraints import Constraints
+from mechscope.experiments.cores.finding import search_contexts
+from mechscope.experiments.cores.players import Players, TokenCore, kept_alone
 from mechscope.experiments.findings import Findings
 from mechscope.testing.planted_features import plant_feature
 

@@ -14,7 +14,7 @@ from feature_cases import opened, set_corpus, set_model
 from mechscope.corpora.domain import Context
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
 from mechscope.experiments.algorithms.shapiq_indices import has_shapiq
-from mechscope.experiments.base_contexts import draw_bases
+from mechscope.experiments.changing.base_contexts import draw_bases
 from mechscope.experiments.findings import Findings
 from mechscope.features import FeatureInputs
 from mechscope.testing.planted_features import plant_feature

@@ -9,7 +9,7 @@ import pytest
 from planted_rows import FEATURE, SPECIAL_OF, PlantedContext, custom_of, opened_subject, planted, rows_of, run
 
 from mechscope.experiments import ExperimentSpec
-from mechscope.experiments.base_contexts import draw_bases
+from mechscope.experiments.changing.base_contexts import draw_bases
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.specs import DatasetSlice
 from mechscope.stats import cohens_d

@@ -19,7 +19,7 @@ from mechscope.corpora.domains.splatoon.playstyles import PLANTED
 from mechscope.corpora.domains.splatoon.points import THRESHOLDS
 from mechscope.corpora.domains.splatoon.traits import CHARGED_SPECIALS, LETHAL_SUBS, SCOUT_SUBS
 from mechscope.experiments import ExperimentContext, ExperimentSpec, load_context
-from mechscope.experiments.base_contexts import Bases, draw_bases
+from mechscope.experiments.changing.base_contexts import Bases, draw_bases
 from mechscope.experiments.findings import Findings
 from mechscope.testing.planted_builds import run_kind
 from mechscope.testing.trained_builds import RUNGS, enhancers_of, make_trained_builds, sweeps_of_planted_families

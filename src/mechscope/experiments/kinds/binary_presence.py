@@ -10,21 +10,21 @@ from pydantic import Field
 
 from mechscope.core import Spec, UsageError, UserError, derive_seed, unknown_name
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.base_contexts import draw_bases
-from mechscope.experiments.binary_contrasts import BinaryContrast, observe_binaries
-from mechscope.experiments.cells import CELL_COLUMNS
-from mechscope.experiments.changes import Change, Held, parse_held
-from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.changing.base_contexts import draw_bases
+from mechscope.experiments.changing.cells import CELL_COLUMNS
+from mechscope.experiments.changing.changes import Change, Held, parse_held
+from mechscope.experiments.changing.constraints import Constraints
+from mechscope.experiments.changing.corpus_means import CORPUS_COLUMNS, corpus_means
+from mechscope.experiments.changing.responses import measure
+from mechscope.experiments.changing.selecting import ALPHA, confirm, with_halves
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.corpus_means import CORPUS_COLUMNS, corpus_means
+from mechscope.experiments.figures.dots import DotSeries, dots_figure
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observing import disagreement, rows_holding_constant
-from mechscope.experiments.responses import measure
+from mechscope.experiments.observing.binary_contrasts import BinaryContrast, observe_binaries
+from mechscope.experiments.observing.levels import disagreement, rows_holding_constant
+from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.results import ExperimentResult
-from mechscope.experiments.row_figures import DotSeries, dots_figure
-from mechscope.experiments.selecting import ALPHA, confirm, with_halves
-from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.tables import ResultTable
 from mechscope.experiments.types import CAUSAL, OBSERVED

@@ -17,31 +17,37 @@ from pydantic import Field
 
 from mechscope.core import Spec, UsageError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.base_contexts import Bases, draw_bases
-from mechscope.experiments.candidates import common_in_high_rows, influential
-from mechscope.experiments.cells import CELL_COLUMNS
-from mechscope.experiments.changes import Held, parse_held
-from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.changing.base_contexts import Bases, draw_bases
+from mechscope.experiments.changing.cells import CELL_COLUMNS
+from mechscope.experiments.changing.changes import Held, parse_held
+from mechscope.experiments.changing.constraints import Constraints
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.factorial import Design, Scale, measure_corners
-from mechscope.experiments.factors import Factor, every_factor, parse_factors, require_apart, require_settable
+from mechscope.experiments.figures.interactions import modulators_figure
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.interaction_estimates import estimate
-from mechscope.experiments.interaction_figures import modulators_figure
-from mechscope.experiments.interaction_tables import HELD_COLUMNS, shared_tables
-from mechscope.experiments.interactions_beside import observe_alone, observed_table, rows_beside
-from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.modulator_report import (
+from mechscope.experiments.interactions.beside import observe_alone, observed_table, rows_beside
+from mechscope.experiments.interactions.candidates import common_in_high_rows, influential
+from mechscope.experiments.interactions.estimates import estimate
+from mechscope.experiments.interactions.factorial import Design, Scale, measure_corners
+from mechscope.experiments.interactions.factors import (
+    Factor,
+    every_factor,
+    parse_factors,
+    require_apart,
+    require_settable,
+)
+from mechscope.experiments.interactions.modulators import (
     claim_modulators,
     modulator_label,
     modulator_names,
     modulators_table,
     without_and_with,
 )
-from mechscope.experiments.observed_interactions import halves_of
-from mechscope.experiments.observing import rows_holding_constant
+from mechscope.experiments.interactions.observed import halves_of
+from mechscope.experiments.interactions.tables import HELD_COLUMNS, shared_tables
+from mechscope.experiments.kind import ExperimentKind
+from mechscope.experiments.observing.levels import rows_holding_constant
+from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.results import ExperimentResult
-from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
 from mechscope.reports import Figure

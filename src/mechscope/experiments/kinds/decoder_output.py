@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.base_contexts import draw_bases
+from mechscope.experiments.changing.base_contexts import draw_bases
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.figures import curves_figure
+from mechscope.experiments.figures.curves import curves_figure
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.outputs import (

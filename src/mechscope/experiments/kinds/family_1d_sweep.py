@@ -15,20 +15,20 @@ from pydantic import Field
 from mechscope.core import Spec, UsageError, UserError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.corpora.domain import Family, settle_rungs
-from mechscope.experiments.base_contexts import Bases, draw_bases
-from mechscope.experiments.cells import CELL_COLUMNS, FEW, PairedCells
-from mechscope.experiments.changes import Change, Held, parse_held
-from mechscope.experiments.confounders import find_family
-from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.changing.base_contexts import Bases, draw_bases
+from mechscope.experiments.changing.cells import CELL_COLUMNS, FEW, PairedCells
+from mechscope.experiments.changing.changes import Change, Held, parse_held
+from mechscope.experiments.changing.constraints import Constraints
+from mechscope.experiments.changing.responses import Responses, measure
+from mechscope.experiments.changing.selecting import ALPHA, Confirmation, confirm_cells, moving_cells, with_halves
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.figures import curves_figure
+from mechscope.experiments.figures.curves import curves_figure
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observing import ObservedLevels, disagreement, observe_levels, rows_holding_constant
-from mechscope.experiments.responses import Responses, measure
+from mechscope.experiments.observing.confounders import find_family
+from mechscope.experiments.observing.levels import ObservedLevels, disagreement, observe_levels, rows_holding_constant
+from mechscope.experiments.observing.slicing import Slice, slice_rows
 from mechscope.experiments.results import ExperimentResult
-from mechscope.experiments.selecting import ALPHA, Confirmation, confirm_cells, moving_cells, with_halves
-from mechscope.experiments.slicing import Slice, slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
 from mechscope.reports import Figure

@@ -17,21 +17,21 @@ from pydantic import Field
 
 from mechscope.core import Spec, UsageError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.adjusting import contrast_levels
-from mechscope.experiments.base_contexts import draw_bases
-from mechscope.experiments.cells import CELL_COLUMNS, FEW, paired_cells
-from mechscope.experiments.changes import parse_held
-from mechscope.experiments.confounders import confounders_of
-from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.changing.base_contexts import draw_bases
+from mechscope.experiments.changing.cells import CELL_COLUMNS, FEW, paired_cells
+from mechscope.experiments.changing.changes import parse_held
+from mechscope.experiments.changing.constraints import Constraints
+from mechscope.experiments.changing.responses import measure
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.grid_interactions import write_interactions
-from mechscope.experiments.grids import GridAxis, grid_axis, grid_places, write_means, write_row_means
+from mechscope.experiments.interactions.grids import GridAxis, grid_axis, grid_places, write_means, write_row_means
+from mechscope.experiments.interactions.of_grids import write_interactions
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observing import observe_levels, rows_holding_constant
-from mechscope.experiments.responses import measure
+from mechscope.experiments.observing.adjusting import contrast_levels
+from mechscope.experiments.observing.confounders import confounders_of
+from mechscope.experiments.observing.levels import observe_levels, rows_holding_constant
+from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.results import ExperimentResult
-from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
 from mechscope.reports import Column, Figure

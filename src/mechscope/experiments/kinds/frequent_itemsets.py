@@ -19,10 +19,10 @@ from mechscope.core import UsageError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.group_conditions import held_rows
-from mechscope.experiments.itemset_halves import ActivityHalves
-from mechscope.experiments.itemset_items import read_items
-from mechscope.experiments.itemset_mining import ItemsetMining, ItemsetVariables
+from mechscope.experiments.groups.conditions import held_rows
+from mechscope.experiments.itemsets.halves import ActivityHalves
+from mechscope.experiments.itemsets.items import read_items
+from mechscope.experiments.itemsets.mining import ItemsetMining, ItemsetVariables
 from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.specs import ExperimentSpec

@@ -17,20 +17,20 @@ from pydantic import Field, field_validator
 
 from mechscope.core import Spec, UsageError, derive_seed, numpy_generator
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.base_contexts import Bases, draw_bases
-from mechscope.experiments.cells import CELL_COLUMNS
-from mechscope.experiments.changes import Change, Held, parse_held
-from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.changing.base_contexts import Bases, draw_bases
+from mechscope.experiments.changing.cells import CELL_COLUMNS
+from mechscope.experiments.changing.changes import Change, Held, parse_held
+from mechscope.experiments.changing.constraints import Constraints
+from mechscope.experiments.changing.responses import measure
+from mechscope.experiments.changing.selecting import ALPHA, confirm, with_halves
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.figures import curves_figure
+from mechscope.experiments.figures.curves import curves_figure
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.group_conditions import group_column
+from mechscope.experiments.groups.conditions import group_column
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observed_contrast import ObservedContrast, excludes_zero, observe_contrast
-from mechscope.experiments.responses import measure
+from mechscope.experiments.observing.observed_contrast import ObservedContrast, excludes_zero, observe_contrast
+from mechscope.experiments.observing.row_sets import RowSets, named_column, row_sets
 from mechscope.experiments.results import ExperimentResult
-from mechscope.experiments.row_sets import RowSets, named_column, row_sets
-from mechscope.experiments.selecting import ALPHA, confirm, with_halves
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
 from mechscope.reports import Figure

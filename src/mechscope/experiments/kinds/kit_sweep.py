@@ -14,10 +14,11 @@ from pydantic import Field
 
 from mechscope.core import Spec, UsageError, derive_seed, unknown_name
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.cells import CELL_COLUMNS, FEW, paired_cells
+from mechscope.experiments.changing.cells import CELL_COLUMNS, FEW, paired_cells
 from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.figures.bars import group_bars
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.group_conditions import (
+from mechscope.experiments.groups.conditions import (
     GROUP_ALTERNATIVES,
     groups_to_hold,
     held_rows,
@@ -25,10 +26,9 @@ from mechscope.experiments.group_conditions import (
     large_groups,
     substituted_deltas,
 )
-from mechscope.experiments.group_figures import group_bars
-from mechscope.experiments.group_means import GROUP_COLUMNS, group_means
+from mechscope.experiments.groups.kits import explain_top, share_of_variance
+from mechscope.experiments.groups.means import GROUP_COLUMNS, group_means
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.kit_explaining import explain_top, share_of_variance
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED

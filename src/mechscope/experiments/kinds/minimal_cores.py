@@ -16,19 +16,19 @@ from pydantic import Field, field_validator
 
 from mechscope.core import Spec, UsageError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.cells import FEW
-from mechscope.experiments.changes import parse_held
-from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.changing.cells import FEW
+from mechscope.experiments.changing.changes import parse_held
+from mechscope.experiments.changing.constraints import Constraints
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.core_contexts import CoreContexts
-from mechscope.experiments.core_finding import CoreMethod, FoundCores, search_contexts
-from mechscope.experiments.core_players import Players
-from mechscope.experiments.core_tables import write_contexts, write_cores
-from mechscope.experiments.core_tests import CoreVerification
-from mechscope.experiments.core_trials import CoreTrials
+from mechscope.experiments.cores.contexts import CoreContexts
+from mechscope.experiments.cores.estimates import CoreVerification
+from mechscope.experiments.cores.finding import CoreMethod, FoundCores, search_contexts
+from mechscope.experiments.cores.players import Players
+from mechscope.experiments.cores.tables import write_contexts, write_cores
+from mechscope.experiments.cores.trials import CoreTrials
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.levels_of_activity import as_quantile
+from mechscope.experiments.observing.levels_of_activity import as_quantile
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL

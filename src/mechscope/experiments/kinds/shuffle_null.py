@@ -18,16 +18,16 @@ from scipy.stats import rankdata
 
 from mechscope.core import Spec, UsageError, derive_seed, numpy_generator
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.cells import FEW
+from mechscope.experiments.changing.cells import FEW
+from mechscope.experiments.changing.selecting import ALPHA
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.figures import curves_figure
+from mechscope.experiments.figures.curves import curves_figure
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.item_associations import STATISTICS, Associations, ItemAssociations, score_items
 from mechscope.experiments.kind import ExperimentKind
+from mechscope.experiments.observing.item_associations import STATISTICS, Associations, ItemAssociations, score_items
+from mechscope.experiments.observing.row_items import RowItems
+from mechscope.experiments.observing.slicing import Slice, slice_rows
 from mechscope.experiments.results import ExperimentResult
-from mechscope.experiments.row_items import RowItems
-from mechscope.experiments.selecting import ALPHA
-from mechscope.experiments.slicing import Slice, slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.tables import ResultTable
 from mechscope.experiments.types import OBSERVED

@@ -15,14 +15,14 @@ from pydantic import Field
 
 from mechscope.core import Spec, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
+from mechscope.experiments.changing.selecting import ALPHA
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.figures import curves_figure
+from mechscope.experiments.figures.curves import curves_figure
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
+from mechscope.experiments.observing.row_items import RowItems
+from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.results import ExperimentResult
-from mechscope.experiments.row_items import RowItems
-from mechscope.experiments.selecting import ALPHA
-from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import OBSERVED
 from mechscope.reports import Figure

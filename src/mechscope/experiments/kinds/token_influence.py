@@ -19,23 +19,23 @@ from pydantic import Field, field_validator
 
 from mechscope.core import Spec, UsageError, derive_seed, numpy_generator
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.base_contexts import draw_bases
-from mechscope.experiments.cells import CELL_COLUMNS, flag_of
-from mechscope.experiments.changes import Change, Held, parse_held
-from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.changing.base_contexts import draw_bases
+from mechscope.experiments.changing.cells import CELL_COLUMNS, flag_of
+from mechscope.experiments.changing.changes import Change, Held, parse_held
+from mechscope.experiments.changing.constraints import Constraints
+from mechscope.experiments.changing.responses import measure
+from mechscope.experiments.changing.selecting import ALPHA
+from mechscope.experiments.changing.token_effects import SweptTokens, judge_tokens, token_names
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.enrichment import count_in_high
+from mechscope.experiments.figures.dots import DotSeries, dots_figure
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.levels_of_activity import as_quantile
-from mechscope.experiments.observing import rows_holding_constant
-from mechscope.experiments.responses import measure
+from mechscope.experiments.observing.enrichment import count_in_high
+from mechscope.experiments.observing.levels import rows_holding_constant
+from mechscope.experiments.observing.levels_of_activity import as_quantile
+from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.results import ExperimentResult
-from mechscope.experiments.row_figures import DotSeries, dots_figure
-from mechscope.experiments.selecting import ALPHA
-from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
-from mechscope.experiments.token_effects import SweptTokens, judge_tokens, token_names
 from mechscope.experiments.types import CAUSAL, OBSERVED
 from mechscope.reports import Figure
 

@@ -14,12 +14,13 @@ from pydantic import AliasChoices, Field
 
 from mechscope.core import Spec, UsageError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.adjusted_groups import adjusted_groups
-from mechscope.experiments.cells import CELL_COLUMNS
-from mechscope.experiments.confounders import confounders_of
+from mechscope.experiments.changing.cells import CELL_COLUMNS
+from mechscope.experiments.changing.selecting import ALPHA, confirm, with_halves
 from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.figures.bars import group_bars
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.group_conditions import (
+from mechscope.experiments.groups.adjusted import adjusted_groups
+from mechscope.experiments.groups.conditions import (
     GROUP_ALTERNATIVES,
     group_column,
     groups_to_hold,
@@ -28,14 +29,13 @@ from mechscope.experiments.group_conditions import (
     large_groups,
     substituted_deltas,
 )
-from mechscope.experiments.group_figures import group_bars
-from mechscope.experiments.group_means import GROUP_COLUMNS, GroupMeans, group_means
-from mechscope.experiments.group_verdicts import judge_groups
+from mechscope.experiments.groups.means import GROUP_COLUMNS, GroupMeans, group_means
+from mechscope.experiments.groups.verdicts import judge_groups
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observing import second_half
+from mechscope.experiments.observing.confounders import confounders_of
+from mechscope.experiments.observing.levels import second_half
+from mechscope.experiments.observing.slicing import Slice
 from mechscope.experiments.results import ExperimentResult
-from mechscope.experiments.selecting import ALPHA, confirm, with_halves
-from mechscope.experiments.slicing import Slice
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
 from mechscope.reports import Figure

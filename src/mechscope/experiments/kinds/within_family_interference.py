@@ -18,17 +18,18 @@ from pydantic import Field, field_validator
 from mechscope.core import Spec, UsageError, UserError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.corpora.domain import Family
-from mechscope.experiments.base_contexts import draw_bases
-from mechscope.experiments.cells import CELL_COLUMNS, FEW
-from mechscope.experiments.changes import Change, Held, parse_held
-from mechscope.experiments.confounders import find_family
-from mechscope.experiments.constraints import Constraints
+from mechscope.experiments.changing.base_contexts import draw_bases
+from mechscope.experiments.changing.cells import CELL_COLUMNS, FEW
+from mechscope.experiments.changing.changes import Change, Held, parse_held
+from mechscope.experiments.changing.constraints import Constraints
+from mechscope.experiments.changing.responses import measure
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.figures import curves_figure
+from mechscope.experiments.figures.curves import curves_figure
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observing import rows_holding_constant
-from mechscope.experiments.responses import measure
+from mechscope.experiments.observing.confounders import find_family
+from mechscope.experiments.observing.levels import rows_holding_constant
+from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.rungs import (
     VERDICT_COLUMNS,
@@ -45,7 +46,6 @@ from mechscope.experiments.rungs import (
     settle_ladder,
     weighted_sums,
 )
-from mechscope.experiments.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
 from mechscope.reports import Figure

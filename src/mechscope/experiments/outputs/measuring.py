@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from mechscope.core import derive_seed
-from mechscope.experiments.base_contexts import Bases
-from mechscope.experiments.cells import CELL_COLUMNS, FEW, PairedCells, paired_cells
+from mechscope.experiments.changing.base_contexts import Bases
+from mechscope.experiments.changing.cells import CELL_COLUMNS, FEW, PairedCells, paired_cells
+from mechscope.experiments.changing.selecting import ALPHA, confirm
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.outputs.controls import agreement_of, control_directions
 from mechscope.experiments.outputs.reader import Method, OutputEffects, OutputReader
 from mechscope.experiments.outputs.variables import DecoderOutputVariables
-from mechscope.experiments.selecting import ALPHA, confirm
 from mechscope.experiments.specs import ExperimentSpec
 
 __all__ = ["LOWERED", "RAISED", "WORDS", "OutputMeasurement"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mechscope.experiments.cells import FEW, MODERATE
+from mechscope.experiments.changing.cells import FEW, MODERATE
 from mechscope.experiments.kind import find_kind
 from mechscope.experiments.planning.knowledge import VALIDATIONS, Knowledge, Mover
 from mechscope.experiments.planning.proposals import Proposal, can_ask, changed, new_spec

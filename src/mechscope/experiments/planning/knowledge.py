@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from mechscope.experiments.cells import FEW
-from mechscope.experiments.changes import FAMILY_RUNG
-from mechscope.experiments.confounders import find_family
+from mechscope.experiments.changing.cells import FEW
+from mechscope.experiments.changing.changes import FAMILY_RUNG
 from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.observing.confounders import find_family
 from mechscope.experiments.planning.associations import Association, associations
 from mechscope.experiments.planning.records import Record, Records
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mechscope.experiments.cells import CELL_COLUMNS
+from mechscope.experiments.changing.cells import CELL_COLUMNS
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.rungs.ladder import Ladder
 from mechscope.experiments.rungs.paired import FALLS, NO_VERDICT, RISES, VERDICT_COLUMNS

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mechscope.experiments.adjusting import LevelContrasts, joint_p
-from mechscope.experiments.cells import FEW, flag_of
+from mechscope.experiments.changing.cells import FEW, flag_of
+from mechscope.experiments.changing.selecting import ALPHA
+from mechscope.experiments.observing.adjusting import LevelContrasts, joint_p
 from mechscope.experiments.rungs.paired import FALLS, NO_VERDICT, RISES
-from mechscope.experiments.selecting import ALPHA
 from mechscope.stats import Z_95
 
 __all__ = ["observed_rows"]

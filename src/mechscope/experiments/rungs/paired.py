@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from mechscope.core import derive_seed
-from mechscope.experiments.base_contexts import Bases
-from mechscope.experiments.cells import FEW, paired_cells
-from mechscope.experiments.selecting import ALPHA, confirm
+from mechscope.experiments.changing.base_contexts import Bases
+from mechscope.experiments.changing.cells import FEW, paired_cells
+from mechscope.experiments.changing.selecting import ALPHA, confirm
 
 __all__ = ["FALLS", "NO_VERDICT", "RISES", "VERDICT_COLUMNS", "paired_rows"]
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from mechscope.core import UserError
 from mechscope.corpora.domain import Context, Family
-from mechscope.experiments.base_contexts import Bases
-from mechscope.experiments.cells import CELL_COLUMNS, paired_cells
-from mechscope.experiments.constraints import FAMILIAR, GEAR, ONE_RUNG, Constraints
+from mechscope.experiments.changing.base_contexts import Bases
+from mechscope.experiments.changing.cells import CELL_COLUMNS, paired_cells
+from mechscope.experiments.changing.constraints import FAMILIAR, GEAR, ONE_RUNG, Constraints
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 

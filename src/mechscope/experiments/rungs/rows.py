@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mechscope.experiments.cells import FEW
-from mechscope.experiments.changes import Held
+from mechscope.experiments.changing.cells import FEW
+from mechscope.experiments.changing.changes import Held
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.observing import ObservedLevels, observe_levels
+from mechscope.experiments.observing.levels import ObservedLevels, observe_levels
+from mechscope.experiments.observing.slicing import Slice
 from mechscope.experiments.rungs.ladder import Ladder
 from mechscope.experiments.rungs.observed import observed_rows
-from mechscope.experiments.slicing import Slice
 
 __all__ = ["ObservedLadder", "disagreeing_pairs", "observe_ladder"]
 

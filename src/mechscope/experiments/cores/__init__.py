@@ -1,0 +1,1 @@
+"""Minimal cores: contexts to search in, players, trials on held-out contexts, tables."""

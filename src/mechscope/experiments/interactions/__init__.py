@@ -1,0 +1,1 @@
+"""Interactions of factors: factorial designs, grids, games, and what rows show beside them."""

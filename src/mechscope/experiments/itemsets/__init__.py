@@ -1,0 +1,1 @@
+"""Frequent itemsets of active rows: items, halves, lattices, held-out evidence."""

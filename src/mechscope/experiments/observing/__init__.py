@@ -1,0 +1,1 @@
+"""What rows show without a change: slices, levels, confounders, adjusted contrasts."""

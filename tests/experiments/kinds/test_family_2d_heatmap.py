@@ -87,7 +87,50 @@ def test_an_interaction_at_the_top_of_the_ladder_is_not_averaged_away(inputs: Fe
         ("15 x 1", True),
         ("the mean of all pairs", True),
     ]
-    assert "second difference -2 at 15 x 1" in result.claims[0]
+    assert "second difference at 15 x 1, held-out half: -2 [-2, -2], n = " in result.claims[0]
+    assert "the mean of all pairs, all base contexts: -0." in result.claims[0]
+
+
+@pytest.mark.parametrize(
+    ("base", "size", "pair", "said"),
+    [
+        (5.0, -1.0, 1.0, "lower feature 3 by 1 together, less than the 2 of each added up"),
+        (5.0, -1.0, -1.0, "lower feature 3 by 3 together, more than the 2 of each added up"),
+        (2.0, 1.0, -0.5, "raise feature 3 by 1.5 together, less than the 2 of each added up"),
+        (2.0, 1.0, 1.0, "raise feature 3 by 3 together, more than the 2 of each added up"),
+        (5.0, -1.0, 3.0, "change feature 3 by +1 together, where each by itself adds up to -2"),
+    ],
+)
+def test_an_interaction_is_named_by_what_both_do(
+    inputs: FeatureInputs, base: float, size: float, pair: float, said: str
+) -> None:
+    result = run(inputs, lambda rung, there: base + size * (rung >= 3) + size * there + pair * (rung >= 3 and there))
+    assert custom(result)["interaction_sign"] == ("positive" if pair > 0 else "negative")
+    assert said in result.claims[0]
+
+
+def test_the_claim_quotes_the_held_out_half(inputs: FeatureInputs) -> None:
+    """Where noise moves every cell, the number claimed is that of the half that did not choose."""
+    noise, generator = dict[object, float](), np.random.default_rng(5)
+    domain = plant_feature(inputs, FEATURE, lambda _: 1.0).domain
+
+    def activation(context: Context) -> float:
+        both = domain.rung(context, "quick_respawn") >= 3 and domain.has(context, "comeback")
+        return 8.0 + 2 * both + noise.setdefault(context.key, generator.normal(0, 0.7))
+
+    spec = ExperimentSpec.parse(
+        {"type": "heatmap", "feature_id": FEATURE, "dataset_slice": {"sample_size": 120},
+         "variables": {"family_x": "QR", "family_y": "comeback", "rungs_x": [3, 6, 12]}}
+    )  # fmt: skip
+    result = get_runner_for_type("heatmap").run(spec, plant_feature(inputs, FEATURE, activation))
+    rows: Any = {row["pair"]: row for row in result.tables["held_out"].rows if row["holds"]}
+    row = rows[custom(result)["interaction_pair"]]
+    assert custom(result)["interaction_of_pair"] == row["held_out_delta"]
+    assert row["held_out_low"] < row["held_out_delta"] < row["held_out_high"]
+    assert row["together"] - row["added_up"] == pytest.approx(row["held_out_delta"])
+    quoted = f"{row['held_out_delta']:+.3g} [{row['held_out_low']:+.3g}, {row['held_out_high']:+.3g}]"
+    assert f"{quoted}, n = {row['held_out_n']}, p = " in result.claims[0]
+    assert row["held_out_n"] < result.diagnostics.n_contexts_tested
 
 
 def test_noise_that_lifts_a_corner_over_the_floor_makes_no_claim(inputs: FeatureInputs) -> None:

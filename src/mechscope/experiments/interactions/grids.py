@@ -16,7 +16,15 @@ from mechscope.experiments.findings import Findings
 from mechscope.experiments.observing.confounders import find_family
 from mechscope.stats import bootstrap_mean_cells
 
-__all__ = ["GridAxis", "grid_axis", "grid_places", "second_differences", "write_means", "write_row_means"]
+__all__ = [
+    "GridAxis",
+    "effects_together",
+    "grid_axis",
+    "grid_places",
+    "second_differences",
+    "write_means",
+    "write_row_means",
+]
 
 MOST_LEVELS = 7
 MEAN_COLUMNS = ("x", "y", "mean", "low", "high", "n", "n_illegal", "flag")
@@ -86,6 +94,14 @@ def second_differences(values: np.ndarray, x: GridAxis, y: GridAxis) -> np.ndarr
     pairs = (grid[:, 1:, 1:] - grid[:, 1:, :1] - grid[:, :1, 1:] + grid[:, :1, :1]).reshape(len(values), -1)
     # the mean is one more cell of the family: small interactions all over the grid add up in it
     return np.concatenate([pairs, _row_means(pairs)[:, None]], axis=1)
+
+
+def effects_together(values: np.ndarray, x: GridAxis, y: GridAxis) -> np.ndarray:
+    """f(x, y) - f(0, 0) of every pair, in the columns of `second_differences` and missing where that is."""
+    grid = values.reshape(len(values), len(x.levels), len(y.levels))
+    both = (grid[:, 1:, 1:] - grid[:, :1, :1]).reshape(len(values), -1)
+    both = np.where(np.isnan(second_differences(values, x, y)[:, :-1]), np.nan, both)
+    return np.concatenate([both, _row_means(both)[:, None]], axis=1)
 
 
 def _row_means(table: np.ndarray) -> np.ndarray:

@@ -151,7 +151,9 @@ def _intervene(
                    caption="Paired change against (absent, absent); p: sign-flip, max-T over the cells.")  # fmt: skip
     least = variables.min_effect * float(context.inputs.store.stats(spec.feature_id).effective_maximum or 1.0)
     findings.add(min_effect=least, held=held.words)
-    n_pairs = write_interactions(responses, x, y, bases, findings, min_effect=least, seed=seed)
+    n_pairs, claim = write_interactions(
+        responses, x, y, bases, findings, feature=spec.feature_id, min_effect=least, seed=seed
+    )
     findings.n_comparisons = cells.n_tested + n_pairs
     each = deltas[~np.isnan(deltas)]
     findings.aggregate(
@@ -159,12 +161,8 @@ def _intervene(
         std_delta=float(each.std(ddof=1)) if len(each) > 1 else None,
         n_samples=len(bases),
     )
-    if findings.custom["interaction_is_free_of_floor"] and not is_withheld:
-        delta = findings.custom["interaction_of_pair"]
-        findings.claim(
-            f"{x.name} and {y.name} act {'more' if delta > 0 else 'less'} together than the sum of each on feature "
-            f"{spec.feature_id} (second difference {delta:+.3g} at {findings.custom['interaction_pair']})"
-        )
+    if claim is not None and not is_withheld:
+        findings.claim(claim)
 
 
 def _observe(

@@ -109,3 +109,25 @@ def test_confirmation_is_corrected_over_what_it_may_pick_from() -> None:
         found = confirm_cells(deltas, bases(np.arange(60), held_out), signs=np.ones(8), min_effect=0.0, seed=seed)
         hits += any(one.holds for one in found)
     assert hits <= 17  # 7.5 expected; 99.9 % of such counts are below 18
+
+
+def test_no_p_is_below_what_the_clusters_of_its_own_cell_allow() -> None:
+    """Flips are drawn for all rows of a table; a cell of 8 contexts has 2^8 patterns whatever the others have."""
+    generator = np.random.default_rng(8)
+    for seed in generator.integers(1 << 30, size=20).tolist():
+        deltas = generator.normal(1, 0.2, (200, 4))
+        deltas[8:, 0] = np.nan  # 8 contexts
+        deltas[16:, 1] = np.nan  # 16 rows, each twice
+        deltas[6:, 2] = 0.0  # 200 contexts, of which 6 differ
+        clusters = np.concatenate([np.arange(8), np.arange(8), np.arange(16, 200)])
+        cells = paired_cells(deltas, clusters, seed=seed)
+        least = np.array([2.0**-7, 2.0**-7, 2.0**-5, 0.0])
+        assert (cells.p >= least).all()
+        assert (cells.p_corrected >= least).all()
+        everything = bases(clusters, np.ones(200, bool))
+        told = confirm_cells(deltas, everything, signs=np.ones(4), min_effect=0.0, seed=seed)
+        alone = [confirm(deltas[:, at], everything, sign=1.0, min_effect=0.0, seed=seed) for at in range(4)]
+        for found in (told, alone):
+            assert (np.array([one.p for one in found]) >= least / 2).all()
+            assert [one.flag for one in found] == [flag_of(8), flag_of(8), "", ""]
+        assert told[3].p < 0.001

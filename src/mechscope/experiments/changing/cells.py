@@ -14,7 +14,7 @@ import numpy as np
 from mechscope.stats import bootstrap_mean_cells, sign_flip_cells
 from mechscope.stats.samples import ClusterSums
 
-__all__ = ["CELL_COLUMNS", "FEW", "MODERATE", "PairedCells", "flag_of", "paired_cells"]
+__all__ = ["CELL_COLUMNS", "FEW", "MODERATE", "PairedCells", "flag_of", "least_p", "paired_cells"]
 
 FEW, MODERATE = 5, 20
 N_PERMUTATIONS = 4999
@@ -29,7 +29,7 @@ class PairedCells:
         n, n_clusters: differences, and independent base contexts among them.
         mean, std_error: of the differences; the error is that of clusters.
         low, high: 95 % interval by cluster bootstrap (by t below 40 clusters).
-        p, p_corrected: sign-flip, alone and max-T over the cells tested.
+        p, p_corrected: sign-flip, alone and max-T over the cells tested; never below `least_p`.
         effect: paired standardised effect d_z, mean over standard deviation of the cluster means.
         flags: "" or what to beware of.
         n_tested: cells in the family of the correction.
@@ -72,6 +72,19 @@ def flag_of(n: int) -> str:
     return f"n {FEW}-{MODERATE}: few" if n <= MODERATE else ""
 
 
+def least_p(deltas: np.ndarray, clusters: np.ndarray, *, n_sides: int = 2) -> np.ndarray:
+    """The smallest p that flipping signs can give each cell of `deltas` [n, cells], by its own clusters.
+
+    A cell whose differences lie in G clusters has 2^G sign patterns, and those of one sign all are one of them (of
+    two, two-sided); clusters that do not differ at all give nothing to flip. Flips drawn for a larger table can fall
+    below that by chance.
+    """
+    _, index = np.unique(clusters, return_inverse=True)
+    sums = ClusterSums.of(deltas, index.reshape(len(deltas))).sums
+    n_telling: np.ndarray = (sums != 0).sum(axis=0)
+    return np.minimum(1.0, n_sides * 0.5**n_telling)
+
+
 def paired_cells(
     deltas: np.ndarray,
     clusters: np.ndarray,
@@ -106,7 +119,8 @@ def paired_cells(
             intervals = bootstrap_mean_cells(table[kept], seed=seed, clusters=clusters[kept], n_resamples=N_RESAMPLES)
             low[is_tested], high[is_tested] = intervals.low, intervals.high
         tests = sign_flip_cells(table[kept], seed=seed, clusters=clusters[kept], n_permutations=n_permutations)
-        p[is_tested], p_corrected[is_tested] = tests.p, tests.p_adjusted
+        least = least_p(table[kept], clusters[kept])
+        p[is_tested], p_corrected[is_tested] = np.maximum(tests.p, least), np.maximum(tests.p_adjusted, least)
         error[is_tested] = _cluster_errors(sums)[is_tested]
     flags = tuple(flag_of(int(count)) for count in n_clusters)
     return PairedCells(

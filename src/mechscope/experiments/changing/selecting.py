@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mechscope.experiments.changing.base_contexts import Bases
-from mechscope.experiments.changing.cells import FEW, PairedCells, paired_cells
+from mechscope.experiments.changing.cells import FEW, PairedCells, flag_of, least_p, paired_cells
 from mechscope.stats import sign_flip, sign_flip_cells
 
 __all__ = ["ALPHA", "Confirmation", "confirm", "confirm_cells", "moving_cells", "with_halves"]
@@ -29,12 +29,14 @@ class Confirmation:
     Attributes:
         mean: mean difference in the held-out half. n: its differences. p: one-sided, in the direction chosen.
         holds: whether p is below 0.05 and the mean at least half the least effect that counts.
+        flag: what to beware of at so many independent contexts; empty above 20.
     """
 
     mean: float
     n: int
     p: float
     holds: bool
+    flag: str = ""
 
 
 def with_halves(deltas: np.ndarray, bases: Bases, *, seed: int) -> tuple[PairedCells, PairedCells]:
@@ -64,15 +66,17 @@ def confirm(deltas: np.ndarray, bases: Bases, *, sign: float, min_effect: float,
     """Test differences [n] of the chosen cell in the held-out half, in the direction chosen (`sign`)."""
     held = bases.is_held_out & ~np.isnan(deltas)
     values, clusters = deltas[held], bases.clusters[held]
+    flag = flag_of(len(np.unique(clusters)))
     if len(np.unique(clusters)) < FEW:
-        return Confirmation(float(values.mean()) if len(values) else float("nan"), len(values), 1.0, holds=False)
+        mean = float(values.mean()) if len(values) else float("nan")
+        return Confirmation(mean, len(values), 1.0, holds=False, flag=flag)
     plain, weighted = (
         sign_flip(column, seed=seed, clusters=clusters, alternative="greater" if sign > 0 else "less")
         for column in (values, values * bases.weights[held])
     )
-    p = max(plain.p, weighted.p)
+    p = max(plain.p, weighted.p, float(least_p(values[:, None], clusters, n_sides=1)[0]))
     holds = p < ALPHA and sign * plain.value >= 0.5 * min_effect
-    return Confirmation(plain.value, plain.n, p, holds=bool(holds))
+    return Confirmation(plain.value, plain.n, p, holds=bool(holds), flag=flag)
 
 
 def confirm_cells(
@@ -96,6 +100,10 @@ def confirm_cells(
             for part in (table[kept], table[kept] * weights)
         )
         mean[is_tested] = tests.value * signs[is_tested]
-        p[is_tested] = np.maximum(tests.p_adjusted, weighted.p_adjusted)
+        least = least_p(table[kept], clusters, n_sides=1)
+        p[is_tested] = np.maximum(np.maximum(tests.p_adjusted, weighted.p_adjusted), least)
     holds = (p < ALPHA) & (signs * np.nan_to_num(mean) >= 0.5 * min_effect)
-    return [Confirmation(float(mean[at]), int(n[at]), float(p[at]), holds=bool(holds[at])) for at in range(len(n))]
+    return [
+        Confirmation(float(mean[at]), int(n[at]), float(p[at]), holds=bool(holds[at]), flag=flag_of(counts[at]))
+        for at in range(len(n))
+    ]

@@ -252,3 +252,14 @@ def test_large_offsets_lose_no_digits() -> None:
     )
     assert near.p == far.p
     assert far.value == pytest.approx(near.value, rel=1e-5)
+
+
+def test_kept_signs_are_those_that_are_drawn_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(5).normal(0.1, 1, (60, 7))
+    values[values > 2] = np.nan
+    kept = sign_flip_cells(values, seed=3, n_permutations=999)
+    monkeypatch.setattr("mechscope.stats.permutation.KEPT_NUMBERS", 0)
+    monkeypatch.setattr("mechscope.stats.permutation.BLOCK_NUMBERS", 60 * 17)
+    drawn = sign_flip_cells(values, seed=3, n_permutations=999)
+    assert np.array_equal(kept.p, drawn.p)
+    assert np.array_equal(kept.p_adjusted, drawn.p_adjusted)

@@ -41,16 +41,19 @@ class HitCounts:
 
     def add(self, rearranged: np.ndarray) -> None:
         """Take in a block [b, cells]."""
-        ordered = rearranged[:, self.order]
-        self.n += len(ordered)
-        self.raw += (ordered >= self.bar).sum(axis=0)
-        if not len(self.order):
+        # a cell's values side by side: maxima and counts then go along whole rows
+        ordered = rearranged.T[self.order]
+        self.n += len(rearranged)
+        hits = _reaching(ordered, self.bar)
+        self.raw += hits
+        if len(self.order) < 2:
+            self.joint += hits
             return
         if self.is_step_down:
-            highest = np.maximum.accumulate(ordered[:, ::-1], axis=1)[:, ::-1]
+            highest = np.maximum.accumulate(ordered[::-1], axis=0)[::-1]
         else:
-            highest = ordered.max(axis=1, keepdims=True)
-        self.joint += (highest >= self.bar).sum(axis=0)
+            highest = ordered.max(axis=0, keepdims=True)
+        self.joint += _reaching(highest, self.bar)
 
     def p(self) -> np.ndarray:
         """(1 + hits) / (1 + B) of each cell by itself, NaN outside the family."""
@@ -64,6 +67,12 @@ class HitCounts:
         out = np.full(self.n_cells, np.nan)
         out[self.order] = ordered
         return out
+
+
+def _reaching(values: np.ndarray, bar: np.ndarray) -> np.ndarray:
+    """How many of each row of values [cells, b] (or of one row, for all) are at least its bar [cells]."""
+    found: np.ndarray = np.count_nonzero(values >= bar[:, None], axis=1)
+    return found
 
 
 def max_t(observed: np.ndarray, rearranged: Iterable[np.ndarray], *, is_step_down: bool = True) -> np.ndarray:

@@ -11,7 +11,8 @@ few, all are enumerated and the test is exact. Max-T over cells: see `max_t`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = ["Alternative", "permute_labels", "permute_labels_cells", "sign_flip",
 
 Alternative = Literal["two-sided", "greater", "less"]
 BLOCK_NUMBERS = 250_000  # 2 MB: a block that stays in the cache, and whose pages are used again
+KEPT_NUMBERS = 2_000_000  # signs that are kept for the next table: 16 MB
 
 
 def sign_flip(
@@ -83,7 +85,7 @@ def sign_flip_cells(
     n_all = 2 ** min(n_units, 62)
     is_exact = n_all - 1 <= check_resamples(n_permutations, "n_permutations")
     n_block = max(1, BLOCK_NUMBERS // max(scaled.shape))
-    signs = _all_signs(n_units, n_block) if is_exact else _drawn_signs(n_units, n_permutations, n_block, seed)
+    signs = _all_signs(n_units, n_block) if is_exact else _signs(n_units, n_permutations, n_block, seed)
     for block in signs:
         hits.add(_against(block @ scaled, alternative))
     with np.errstate(invalid="ignore"):
@@ -203,6 +205,22 @@ def _all_signs(n_units: int, n_block: int) -> Iterator[np.ndarray]:
     for start in range(1, 2**n_units, n_block):
         codes = np.arange(start, min(start + n_block, 2**n_units))
         yield 1.0 - 2.0 * ((codes[:, None] >> np.arange(n_units)) & 1)
+
+
+def _signs(n_units: int, n_permutations: int, n_block: int, seed: int) -> Iterable[np.ndarray]:
+    """Drawn sign vectors in blocks; the draws do not depend on the size of the blocks.
+
+    Few are kept until others are asked for: tables of the same units follow each other, plain and weighted.
+    """
+    if n_units * n_permutations > KEPT_NUMBERS:
+        return _drawn_signs(n_units, n_permutations, n_block, seed)
+    kept = _kept_signs(n_units, n_permutations, seed)
+    return (kept[start : start + n_block] for start in range(0, n_permutations, n_block))
+
+
+@lru_cache(maxsize=1)
+def _kept_signs(n_units: int, n_permutations: int, seed: int) -> np.ndarray:
+    return next(_drawn_signs(n_units, n_permutations, n_permutations, seed))
 
 
 def _drawn_signs(n_units: int, n_permutations: int, n_block: int, seed: int) -> Iterator[np.ndarray]:

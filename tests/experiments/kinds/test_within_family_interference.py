@@ -12,7 +12,7 @@ from mechscope.core import UsageError
 from mechscope.corpora.domain import Context, Family
 from mechscope.corpora.domain_for import domain_for
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
-from mechscope.experiments.rungs import Ladder, lowest_values, weighted_sums
+from mechscope.experiments.rungs import Ladder, weighted_sums
 from mechscope.features import FeatureInputs
 from mechscope.testing.planted_features import plant_feature
 
@@ -82,7 +82,7 @@ def test_saturation_is_told_from_a_sum(inputs: FeatureInputs) -> None:
     assert bends[6, 15]["mean_delta"] == pytest.approx(-1.0)
     assert bends[3, 6]["mean_delta"] == pytest.approx(0.0)
     assert bends[3, 12]["mean_delta"] == pytest.approx(0.5 - 1)
-    assert [claim for claim in saturated.claims if "adds less a step" in claim]
+    assert [claim for claim in saturated.claims if "by +0 a step" in claim or ", less than the 1 up to 6" in claim]
     accelerating = run(by_rung(inputs, lambda rung: 2.0 + step[rung] ** 2))
     assert custom(accelerating)["shape"] == "accelerating"
     units = run(by_rung(inputs, lambda rung: 2.0 + rung / 10), scale="unit")
@@ -93,9 +93,36 @@ def test_a_bend_that_the_floor_makes_is_not_claimed(inputs: FeatureInputs) -> No
     result = run(by_rung(inputs, lambda rung: -2.0 + (rung >= 3) + (rung >= 6) + (rung >= 12) + (rung >= 15)))
     bends = rows_of(result, "bends")
     assert bends[6, 15]["mean_delta"] == pytest.approx(1.0)
-    assert bends[6, 15]["n_above_floor"] == 0
+    assert bends[6, 15]["before_floor"] == pytest.approx(0.0)
     assert not [claim for claim in result.claims if "add up" in claim]
     assert any("the ReLU may have made it" in text for text in result.diagnostics.warnings)
+
+
+def test_a_bend_is_told_by_what_its_steps_do(inputs: FeatureInputs) -> None:
+    """What takes away is never said to add."""
+    step = {0: 0, 3: 1, 6: 2, 12: 3, 15: 4, 21: 5, 29: 6, 38: 7, 51: 8, 57: 9}
+    curves: list[tuple[Callable[[int], float], str]] = [
+        (lambda rung: 20.0 - step[rung] ** 2, "lowers feature 3 by 6 a step, more than the 2 up to 6"),
+        (lambda rung: 20.0 - (3 * step[rung] - step[rung] ** 2 / 4), "less than the"),
+        (lambda rung: 9.0 + step[rung] - 3 * max(0, step[rung] - 3), "changes feature 3 by -2 a step, where the rungs"),
+    ]
+    for curve, said in curves:
+        pairs = [[3, 15]] if "less" in said else [[6, 15]] if "by 6" in said else [[12, 15]]
+        result = run(by_rung(inputs, curve), pairs=pairs)
+        (claim,) = [text for text in result.claims if "do not add up" in text]
+        assert said in claim
+        assert "adds" not in claim
+        assert " held-out half: " in claim
+
+
+def test_the_claim_quotes_the_half_that_confirmed(inputs: FeatureInputs) -> None:
+    result = run(by_rung(inputs, lambda rung: 6 + 2 * (rung >= 3) - 1.5 * (rung >= 15), noise=0.5))
+    claim = next(text for text in result.claims if "the rungs interfere" in text)
+    pairs = rows_of(result, "pairs").values()
+    row = max((row for row in pairs if row["interferes"]), key=lambda row: abs(row["mean_delta"]))
+    assert f"by {abs(row['held_out_delta']):.3g} ({row['held_out_delta']:+.3g} [{row['held_out_low']:+.3g}, " in claim
+    assert f"n = {row['held_out_n']}, p = " in claim
+    assert row["held_out_low"] < row["held_out_delta"] < row["held_out_high"]
 
 
 def test_a_suppressor_that_only_suppresses_does_not_interfere(inputs: FeatureInputs) -> None:
@@ -204,8 +231,7 @@ def test_ladders_against_the_definitions() -> None:
     assert ladder.pairs == ((3, 6), (3, 15), (6, 15))
     values[0, 2] = np.nan
     assert np.isnan(weighted_sums(values, ladder.increment_weights())).sum() == 3  # every increment with rung 6
-    lowest = lowest_values(values, ladder.bend_weights())
-    np.testing.assert_allclose(lowest[:, 1], np.min([at[0], at[3], at[15]], axis=0))
+    assert ladder.distances(3, 15) == (3, 12)
     assert ladder.without_reference().pairs == ((6, 15),)
     stepwise = Ladder.of(Family("f", (3, 6, 12, 15), ((1,), (2,), (3,), (4,))), (0, 3, 15), "step")
     np.testing.assert_allclose(stepwise.bend_weights(), [[1.0, -1 / 3 - 1, 1 / 3]])  # 6 and 12 are steps, too

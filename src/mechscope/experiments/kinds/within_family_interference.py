@@ -32,6 +32,7 @@ from mechscope.experiments.observing.levels import rows_holding_constant
 from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.rungs import (
+    STEP_COLUMNS,
     VERDICT_COLUMNS,
     ContrastRows,
     Ladder,
@@ -39,7 +40,6 @@ from mechscope.experiments.rungs import (
     ObservedLadder,
     conclude,
     disagreeing_pairs,
-    lowest_values,
     observe_ladder,
     paired_rows,
     probe_lower_rungs,
@@ -165,16 +165,18 @@ def _intervene(asked: _Asked, ladder: Ladder) -> None:
     bases = draw_bases(spec, context, findings, held=asked.held, n_bases=BASES)
     constraints = Constraints(spec.constraints, context, findings)
     changes = [Change(str(level), rungs={family.name: level}) for level in ladder.levels]
-    values = measure(context, spec.feature_id, bases, changes, constraints).values
+    responses = measure(context, spec.feature_id, bases, changes, constraints, should_look_below=True)
+    values, below = responses.values, responses.before_floor
+    assert below is not None
     if ladder.reference == 0 and (~np.isnan(values[:, 0])).sum() < FEW:
         findings.warn(f"{family.name} is absent in too few contexts here: counted from rung {ladder.levels[1]}")
-        ladder, values = ladder.without_reference(), values[:, 1:]
+        ladder, values, below = ladder.without_reference(), values[:, 1:], below[:, 1:]
     is_withheld = constraints.floor(values, touches_group=bool(asked.held.change.groups))
     n_known = (~np.isnan(values)).sum(axis=0)
     means = [{"rung": level, "mean": _mean(values[:, at]), "n": n_known[at]} for at, level in enumerate(ladder.levels)]
     findings.table("rung_activations", ("rung", "mean", "n"), means, caption="Mean activation where the rung is legal.")
     increments = weighted_sums(values, ladder.increment_weights())
-    bends, lowest = weighted_sums(values, ladder.bend_weights()), lowest_values(values, ladder.bend_weights())
+    bends, below = (weighted_sums(part, ladder.bend_weights()) for part in (values, below))
     if np.isnan(increments).all():
         raise UsageError(
             f"no base context can have two of the rungs {ladder.levels} of {family.name}",
@@ -183,11 +185,14 @@ def _intervene(asked: _Asked, ladder: Ladder) -> None:
         )
     findings.n_contexts_tested = int((~np.isnan(increments).all(axis=1)).sum())
     _aggregate(increments[:, [ladder.increments.index(step) for step in ladder.steps]], findings)
-    above = np.where(lowest > 0, bends, np.nan)
+    bent = paired_rows(bends, bases, least=asked.least, seed=asked.seed("bends"), below=below)
+    steps = [np.where(np.isnan(bends), np.nan, weighted_sums(values, part)) for part in ladder.step_weights()]
+    for at, row in enumerate(bent):
+        row |= {name: _mean(part[:, at]) for name, part in zip(STEP_COLUMNS, steps, strict=True)}
     found = ContrastRows(
         ladder,
         paired_rows(increments, bases, least=asked.least, seed=asked.seed("increments")),
-        paired_rows(bends, bases, least=asked.least, seed=asked.seed("bends"), above=above),
+        bent,
     )
     findings.n_comparisons = sum(row["p"] == row["p"] for row in (*found.increments, *found.bends))
     conclude(spec, family.name, found, findings, is_withheld=is_withheld)
@@ -209,6 +214,10 @@ def _observe(asked: _Asked, ladder: Ladder) -> None:
     findings.n_comparisons = sum(row["p"] == row["p"] for row in (*found.increments, *found.bends))
     by_pair = dict(zip(found.ladder.increments, found.increments, strict=True))
     _aggregate(np.array([by_pair[step]["mean_delta"] for step in found.ladder.steps]), findings)
+    for (lower, higher), row in zip(found.ladder.pairs, found.bends, strict=True):
+        ends = by_pair[found.ladder.reference, lower], by_pair[lower, higher]
+        sizes = zip(STEP_COLUMNS, ends, found.ladder.distances(lower, higher), strict=True)
+        row |= {name: end["mean_delta"] / distance for name, end, distance in sizes}
     rows = ContrastRows(found.ladder, found.increments, found.bends, found.observed.words)
     conclude(asked.spec, asked.family.name, rows, findings)
 

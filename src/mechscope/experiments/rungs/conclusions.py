@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from mechscope.experiments.changing.cells import CELL_COLUMNS
+from mechscope.experiments.changing.selecting import ALPHA
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.rungs.ladder import Ladder
-from mechscope.experiments.rungs.paired import FALLS, NO_VERDICT, RISES, VERDICT_COLUMNS
+from mechscope.experiments.rungs.paired import FALLS, FLOOR_COLUMNS, NO_VERDICT, VERDICT_COLUMNS
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL
 
-__all__ = ["ContrastRows", "conclude"]
+__all__ = ["STEP_COLUMNS", "ContrastRows", "conclude"]
 
-FLOOR_COLUMNS = ("above_floor", "n_above_floor")
+STEP_COLUMNS = ("step_to_lower", "step_beyond")
 Row = dict[str, Any]
 
 
@@ -51,10 +52,11 @@ def conclude(
     findings.table("steps", (*columns, "interferes"), steps, caption="What each rung adds to the one below it.")
     findings.table(
         "bends",
-        (*columns, *FLOOR_COLUMNS),
+        (*columns, *STEP_COLUMNS, *FLOOR_COLUMNS),
         bends,
-        caption=f"Mean change a {ladder.scale} beyond the lower rung less that up to it, 0 where rungs add up; "
-        f"{how.format(len(bends))} above_floor: where the feature is above zero at every rung involved.",
+        caption=f"Mean change a {ladder.scale} beyond the lower rung (step_beyond) less that up to it (step_to_lower), "
+        f"0 where rungs add up; {how.format(len(bends))} before_floor: of what the feature is before ReLU or TopK "
+        "selects, p corrected over those with a verdict.",
     )
     untested = [[row["lower"], row["higher"]] for row in pairs if not row["n"]]
     for lower, higher in untested:
@@ -73,7 +75,7 @@ def conclude(
     if against:
         _claim_interference(spec, family, max(against, key=_size), pairs, findings, found)
     if bent:
-        _claim_bend(spec, family, max(bent, key=_size), pairs, findings, found)
+        _claim_bend(spec, family, max(bent, key=_size), findings, found)
 
 
 def _pair_rows(found: ContrastRows) -> list[Row]:
@@ -88,7 +90,7 @@ def _pair_rows(found: ContrastRows) -> list[Row]:
 
 
 def _bend_rows(found: ContrastRows) -> list[Row]:
-    blank = dict.fromkeys(FLOOR_COLUMNS)
+    blank = dict.fromkeys((*STEP_COLUMNS, *FLOOR_COLUMNS))
     pairs = zip(found.ladder.pairs, found.bends, strict=True)
     return [{"lower": lower, "higher": higher, **blank, **cell} for (lower, higher), cell in pairs]
 
@@ -112,52 +114,64 @@ def _shape(pairs: Sequence[Row], bent: Sequence[Row], against: Sequence[Row], la
 def _claim_interference(
     spec: ExperimentSpec, family: str, row: Row, pairs: Sequence[Row], findings: Findings, found: ContrastRows
 ) -> None:
-    lower, higher, size = row["lower"], row["higher"], abs(row["mean_delta"])
+    lower, higher, size = row["lower"], row["higher"], abs(row["held_out_delta"])
     base = found.ladder.reference
-    own = next(other["mean_delta"] for other in pairs if (other["lower"], other["higher"]) == (base, lower))
+    own = next(other for other in pairs if (other["lower"], other["higher"]) == (base, lower))["held_out_delta"]
     if spec.mode == CAUSAL:
         verb = "lowers" if row["verdict"] == FALLS else "raises"
         findings.claim(
-            f"setting {family} from {lower} to {higher} {verb} feature {spec.feature_id} by {size:.3g}, against what "
-            f"{lower} does by itself ({own:+.3g}): the rungs interfere"
+            f"setting {family} from {lower} to {higher} {verb} feature {spec.feature_id} by {size:.3g} "
+            f"({_held_out(row)}), against what {lower} does by itself ({own:+.3g}): the rungs interfere"
         )
         return
     findings.claim(
         f"rows at {family} {higher} have a {'lower' if row['verdict'] == FALLS else 'higher'} activation of feature "
-        f"{spec.feature_id} than rows at {lower} ({row['mean_delta']:+.3g}, adjusted for {found.adjusted_for}), "
+        f"{spec.feature_id} than rows at {lower} ({_held_out(row)}, adjusted for {found.adjusted_for}), "
         f"against the difference that {lower} itself goes with ({own:+.3g}; associated)"
     )
 
 
-def _claim_bend(
-    spec: ExperimentSpec, family: str, row: Row, pairs: Sequence[Row], findings: Findings, found: ContrastRows
-) -> None:
-    lower, higher, bend = row["lower"], row["higher"], row["mean_delta"]
+def _claim_bend(spec: ExperimentSpec, family: str, row: Row, findings: Findings, found: ContrastRows) -> None:
+    lower, higher, scale = row["lower"], row["higher"], found.ladder.scale
     where = f"{family} from {lower} to {higher}"
     if spec.mode == CAUSAL:
-        free = row["above_floor"]
-        if free is None or np.sign(free) != np.sign(bend):
+        free, p = row["before_floor"], row["before_floor_p"]
+        if free is None or np.sign(free) != np.sign(row["mean_delta"]) or not p < ALPHA:
             findings.warn(
-                f"{where}: the bend ({bend:+.3g} a {found.ladder.scale}) is not seen where the feature is above zero "
-                f"at every rung ({row['n_above_floor']} contexts): the ReLU may have made it"
+                f"{where}: the bend ({row['mean_delta']:+.3g} a {scale}) is not seen before the floor "
+                f"({'not measured' if free is None else f'{free:+.3g}'}): the ReLU may have made it"
             )
             return
-        word = "less" if row["verdict"] != _direction(pairs, found.ladder, lower) else "more"
         findings.claim(
-            f"{where} adds {word} a {found.ladder.scale} to feature {spec.feature_id} than the rungs up to {lower} do "
-            f"({bend:+.3g}): its rungs do not add up"
+            f"{where} {_of_steps(row, scale, f'feature {spec.feature_id}')} (bend, held-out half: {_held_out(row)}): "
+            "its rungs do not add up"
         )
         return
     findings.claim(
-        f"{where}: the activation of feature {spec.feature_id} changes otherwise a {found.ladder.scale} than up to "
-        f"{lower} ({bend:+.3g}, adjusted for {found.adjusted_for}; associated)"
+        f"rows along {where} differ by {row['step_beyond']:+.3g} a {scale} in the activation of feature "
+        f"{spec.feature_id}, and those up to {lower} by {row['step_to_lower']:+.3g} (difference, held-out half: "
+        f"{_held_out(row)}, adjusted for {found.adjusted_for}; associated)"
     )
 
 
-def _direction(pairs: Sequence[Row], ladder: Ladder, lower: int) -> str:
-    """The direction of the steps up to a rung."""
-    own = next(row for row in pairs if (row["lower"], row["higher"]) == (ladder.reference, lower))
-    return RISES if (own["mean_delta"] or 0) >= 0 else FALLS
+def _of_steps(row: Row, scale: str, feature: str) -> str:
+    """What the steps beyond the lower rung do beside those up to it, each by its own direction."""
+    beyond, before = row["step_beyond"], row["step_to_lower"]
+    if beyond * before > 0:
+        verb, word = "raises" if beyond > 0 else "lowers", "more" if abs(beyond) > abs(before) else "less"
+        return (
+            f"{verb} {feature} by {abs(beyond):.3g} a {scale}, {word} than the {abs(before):.3g} up to {row['lower']}"
+        )
+    return (
+        f"changes {feature} by {beyond:+.3g} a {scale}, where the rungs up to {row['lower']} change it by {before:+.3g}"
+    )
+
+
+def _held_out(row: Row) -> str:
+    return (
+        f"{row['held_out_delta']:+.3g} [{row['held_out_low']:+.3g}, {row['held_out_high']:+.3g}], "
+        f"n = {row['held_out_n']}, p = {row['held_out_p']:.2g}"
+    )
 
 
 def _size(row: Row) -> float:

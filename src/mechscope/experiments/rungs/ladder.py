@@ -21,7 +21,7 @@ import numpy as np
 from mechscope.core import UsageError
 from mechscope.corpora.domain import Family, settle_rungs
 
-__all__ = ["Ladder", "LadderScale", "lowest_values", "settle_ladder", "weighted_sums"]
+__all__ = ["Ladder", "LadderScale", "settle_ladder", "weighted_sums"]
 
 LadderScale = Literal["step", "unit"]
 
@@ -78,12 +78,20 @@ class Ladder:
 
     def bend_weights(self) -> np.ndarray:
         """Weights of the levels in the bend of each of `pairs`, float64 [pairs, levels]."""
-        rows = [
-            (self._unit(b) - self._unit(a)) / self._distance(a, b)
-            - (self._unit(a) - self._unit(self.reference)) / self._distance(self.reference, a)
-            for a, b in self.pairs
-        ]
-        return np.stack(rows) if rows else np.zeros((0, len(self.levels)))
+        up_to, beyond = self.step_weights()
+        bends: np.ndarray = beyond - up_to
+        return bends
+
+    def step_weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of the levels in the mean step up to the lower of each of `pairs`, and beyond it."""
+        none, base = np.zeros((0, len(self.levels))), self.reference
+        up_to = [(self._unit(a) - self._unit(base)) / self._distance(base, a) for a, _ in self.pairs]
+        beyond = [(self._unit(b) - self._unit(a)) / self._distance(a, b) for a, b in self.pairs]
+        return (np.stack(up_to), np.stack(beyond)) if up_to else (none, none)
+
+    def distances(self, lower: int, higher: int) -> tuple[float, float]:
+        """From the reference to the lower of a pair, and from that to the higher."""
+        return self._distance(self.reference, lower), self._distance(lower, higher)
 
     def without_reference(self) -> Ladder:
         """The ladder from its next level on. Raises UsageError when fewer than two levels are left."""
@@ -147,10 +155,4 @@ def settle_ladder(
 def weighted_sums(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Each contrast in each context, float64 [n, contrasts]; NaN where a level it needs was not measured."""
     columns = [values[:, row != 0] @ row[row != 0] for row in weights]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))
-
-
-def lowest_values(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The lowest value among the levels of each contrast, [n, contrasts]; NaN where one is missing."""
-    columns = [values[:, row != 0].min(axis=1) for row in weights]
     return np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))

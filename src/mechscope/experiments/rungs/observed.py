@@ -38,7 +38,13 @@ def observed_rows(
         is_chosen = first.p_corrected[at] < ALPHA and abs(first.value[at]) >= least
         is_same = np.sign(first.value[at]) == np.sign(second.value[at]) and second.p[at] < ALPHA
         sign = RISES if first.value[at] > 0 else FALLS
-        half = {"held_out_delta": second.value[at], "held_out_n": int(second.n[at]), "held_out_p": second.p[at]}
+        half = {
+            "held_out_delta": second.value[at],
+            "held_out_low": second.value[at] - Z_95 * second.error[at],
+            "held_out_high": second.value[at] + Z_95 * second.error[at],
+            "held_out_n": int(second.n[at]),
+            "held_out_p": second.p[at],
+        }
         row = {**everything.row(at), **(half if is_chosen else dict.fromkeys(half))}
         rows.append(row | {"verdict": sign if is_chosen and is_same else NO_VERDICT})
     return rows

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -266,3 +267,27 @@ def test_a_wide_table_loses_columns_from_its_end_and_says_which() -> None:
     assert (fewer, left) == (["token", "mean_delta", "n", "flag"], ["effect", "spread"])
     assert cells == [("comeback", 0.5, 100, "few")]
     assert fit_columns(columns, [row], 1)[0] == ["token", "mean_delta"]
+
+
+def test_the_corrected_p_stays_longer_than_further_estimates() -> None:
+    columns = ["rung", "name", "mean_delta [95 %]", "n", "crude [95 %]", "effect", "p_corrected", "flag"]
+    row = (3, "three", "0.5 [0.2, 0.8]", 9, "0.4 [0.1, 0.7]", 0.3, 0.02, "few")
+    gone = [fit_columns(columns, [row], width)[2] for width in range(120, 10, -1)]
+    order = [new for one, two in pairwise(gone) for new in two if new not in one]
+    assert order == ["effect", "crude [95 %]", "n", "mean_delta [95 %]", "p_corrected", "flag"]
+
+
+def test_spec_files_stand_behind_one_flag_or_none_and_each_result_is_named(
+    call: Call, lab: Path, tmp_path: Path
+) -> None:
+    paths = [spec_file(tmp_path, f"s{n}", id=f"s{n}", feature_id=n) for n in range(100)]
+    for asked in (["--spec-path", *paths], paths, ["--spec-path", paths[0], *paths[1:50], "--spec-path", *paths[50:]]):
+        checked = call("experiment", "run", *asked, "--dry-run", "--json", "-w", lab)
+        assert sorted(entry["path"] for entry in checked.envelope["result"]["specs"]) == sorted(map(str, paths))
+    assert call("experiment", "run", "-w", lab).code == 2
+    done = call("experiment", "run", "--spec-path", *paths[3:5], "-w", lab, "--output-dir", tmp_path / "out", "--quiet")
+    assert done.code == 0
+    words = "".join(done.out.split())
+    for path in sorted((tmp_path / "out" / "results").iterdir()):
+        assert f"result:{path}" in words
+    assert f"mechscopeexperimentshow{tmp_path}" in words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ExperimentCall",
+    "print_batch",
     "print_experiment",
     "read_list",
     "read_names",
@@ -85,6 +87,19 @@ def print_experiment(result: ExperimentResult) -> None:
         more += [f"The first {MOST_ROWS} of {len(rows)} rows; the file has all."] if len(rows) > MOST_ROWS else []
         print_table(table.name, columns, rows[:MOST_ROWS], caption=" ".join([table.caption, *more]).strip())
     print_result(result.get_summary().splitlines())
+
+
+def print_batch(done: Sequence[tuple[Path | None, ExperimentResult | None]]) -> None:
+    """The summary of every result that there is, the file it is kept in, and how its tables are shown."""
+    lines: list[str] = []
+    for path, result in done:
+        if result is None:
+            continue
+        lines += ["", *result.get_summary().splitlines()] if result.success else []
+        lines += [] if path is None else [f"result: {path}"]
+    kept = [path for path, result in done if path is not None and result is not None and result.tables]
+    lines += ["", f"tables and figures of a result: mechscope experiment show {kept[0]}"] if kept else []
+    print_result(lines)
 
 
 def read_list(text: str | None) -> list[str] | None:

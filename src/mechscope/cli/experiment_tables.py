@@ -41,11 +41,14 @@ def compact_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> 
 def fit_columns(columns: Sequence[str], rows: Cells, width: int) -> tuple[list[str], Cells, list[str]]:
     """The columns that fit into `width` characters, their cells, and the names of those that do not.
 
-    Columns go from the end; the first two stay, and estimates, then flags and verdicts go last.
+    Columns go from the end; the first two stay. What others can be read without goes first, then further estimates, n,
+    the first estimate, the corrected p, and last flags and verdicts.
     """
     widths = [_width(name, [row[at] for row in rows]) for at, name in enumerate(columns)]
     kept = list(range(len(columns)))
-    order = sorted(kept[2:], key=lambda at: (columns[at] in LAST_TO_GO, columns[at].endswith(BOUNDED), -at))
+    first = next((name for name in columns if name.endswith(BOUNDED)), None)
+    ranks: dict[str | None, int] = {**dict.fromkeys(LAST_TO_GO, 5), "p_corrected": 4, first: 3, "n": 2}
+    order = sorted(kept[2:], key=lambda at: (ranks.get(columns[at], int(columns[at].endswith(BOUNDED))), -at))
     for at in order:
         if sum(widths[index] + BORDER for index in kept) < width:
             break

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mechscope.cli.experiment_calls import ExperimentCall, read_settings, run_call
+from mechscope.cli.experiment_calls import ExperimentCall, print_batch, read_settings, run_call
 from mechscope.cli.experiment_flags import (
     COMMANDS,
     Feature,
@@ -61,10 +61,13 @@ def list_types(as_json: AsJson = False) -> None:
 
 @app.command("run")
 def run(
+    specs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Spec files (JSON or YAML), or folders of them.")
+    ] = None,
     spec_path: Annotated[
-        list[Path],
-        typer.Option("--spec-path", help="A spec file (JSON or YAML), or a folder of them; may be repeated."),
-    ],
+        list[Path] | None,
+        typer.Option("--spec-path", help="The same, as a flag: several files may follow it, and it may be repeated."),
+    ] = None,
     output_dir: OutputDir = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the specs and run nothing.")] = False,
     skip_done: Annotated[
@@ -76,10 +79,11 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run spec files. A failing one is a result that says so, and stops no other."""
+    from mechscope.experiments import ExperimentFolders
     from mechscope.services.experiments import check_specs, find_workspace, read_specs, run_specs
     from mechscope.workspace import Workspace
 
-    files = read_specs(spec_path)
+    files = read_specs([*(spec_path or []), *(specs or [])])
     if dry_run:
         opened = find_workspace(workspace)
         checked = check_specs(files, opened, output=output_dir)
@@ -94,8 +98,10 @@ def run(
             if opened is None:
                 print_result([f"{workspace} is no workspace: subjects and features were not looked up"])
     else:
+        found = Workspace.open(workspace)
+        folders = ExperimentFolders.of_workspace(found.root) if output_dir is None else ExperimentFolders(output_dir)
         done = run_specs(
-            Workspace.open(workspace),
+            found,
             files,
             output=output_dir,
             n_processes=processes,
@@ -107,6 +113,7 @@ def run(
                 "path": str(file.path),
                 "ok": result is not None and result.success and error is None,
                 "error": error or (None if result is None else result.error_message),
+                "file": None if result is None or error else str(folders.results / result.file_name),
                 "result": None if result is None else result.to_json(),
             }
             for file, result, error in done
@@ -116,8 +123,8 @@ def run(
         else:
             shown = [(entry["path"], "done" if entry["ok"] else "failed", entry["error"] or "") for entry in checked]
             print_table("experiments", ("spec", "result", "error"), shown)
-            summaries = [result.get_summary() for _, result, _ in done if result is not None and result.success]
-            print_result([line for text in summaries for line in ("", *text.splitlines())])
+            print_batch([(None if result is None or error else folders.results / result.file_name, result)
+                         for _, result, error in done])  # fmt: skip
     if not all(entry["ok"] for entry in checked):
         raise typer.Exit(5)
 

@@ -270,3 +270,17 @@ def test_columns_of_inputs_make_items_of_their_own() -> None:
     assert pairs[frozenset({"x 1", "y 5"})] == 1
     assert pairs[frozenset({"a", "y 5"})] == 1
     assert len(pairs) == 6
+
+
+def test_markers_are_strange_beside_nothing(builds: ExperimentContext) -> None:
+    """An empty build on a weapon that no empty build of the corpus has: the marker of emptiness is no token."""
+    findings = Findings()
+    guard = Constraints(("avoid_ood_token_combinations",), builds, findings)
+    null = builds.corpus.vocabulary.index("<NULL>")
+    table = Companions(builds.corpus)
+    for row in range(40):
+        base = builds.contexts_of([row])[0]
+        empty = Context((null,), base.inputs, base.row)
+        assert any(table.count(*pair) < FEWEST_ROWS for pair in table.new_pairs(base, empty)) or null in base.tokens
+        assert guard.allows(base, empty)
+    assert not findings.violations

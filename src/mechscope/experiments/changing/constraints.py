@@ -42,7 +42,8 @@ CONSTRAINTS: dict[str, str] = {
     FLOOR: "Nothing is claimed on contexts with a substituted group where the feature is zero in most of them.",
     GEAR: "Every context is one that the domain calls legal.",
     BUDGET: "No context needs more ability points than there are.",
-    FAMILIAR: f"No change puts two tokens (or a token and a weapon) together fewer than {FEWEST_ROWS} rows have so.",
+    FAMILIAR: f"No change puts two tokens (or a token and a weapon) together fewer than {FEWEST_ROWS} rows have so; "
+    "markers such as <NULL> are no such tokens.",
 }
 ILLEGAL_ROW = "row that is illegal itself"
 OF_ROWS = (ONE_RUNG, GEAR, BUDGET)
@@ -146,11 +147,20 @@ class Constraints:
         return False
 
     @cached_property
+    def _markers(self) -> frozenset[int]:
+        """Tokens that say nothing by themselves, such as the one of an empty set: beside them nothing is strange."""
+        shown = enumerate(self.context.corpus.vocabulary)
+        marked = [token for token, name in shown if name.startswith("<") and name.endswith(">") and len(name) > 2]
+        return self.context.special_ids | frozenset(marked)
+
+    @cached_property
     def _companions(self) -> Companions:
         return Companions(self.context.corpus)
 
     def _is_familiar(self, base: Context, changed: Context) -> bool:
         for first, second in self._companions.new_pairs(self._original(base), changed):
+            if {first, second} & self._markers:
+                continue
             if (n := self._companions.count(first, second)) < FEWEST_ROWS:
                 names = " and ".join(self._companions.name(item) for item in (first, second))
                 self.findings.drop(f"tokens that stand together in fewer than {FEWEST_ROWS} rows")

@@ -20,6 +20,7 @@ from mechscope.cli.experiment_calls import (
     run_call,
 )
 from mechscope.cli.options import AsJson, SubjectName, WorkspaceFolder
+from mechscope.core import UsageError
 
 __all__ = [
     "COMMANDS",
@@ -76,6 +77,7 @@ STABLE_GROUPS = Flag(
     "stable_groups", "Groups or attributes that every condition has, such as class=Shooters,sub=Sprinkler.",
     reads=read_names,
 )  # fmt: skip
+HIGH = "Share (0.9) or percentile (90, from 50 on) of the active rows, by activation, from which on a "
 MIN_EXAMPLES = Flag("min_examples", "Groups of fewer rows are left out, and counted.", int)
 COMMANDS = (
     Command(
@@ -84,7 +86,7 @@ COMMANDS = (
         "One family over its rungs.",
         (
             Flag("family", "Name or short name of the family.", is_required=True),
-            Flag("rungs", "Rungs, such as 3,12,29; by default all.", reads=read_numbers),
+            Flag("rungs", "Rungs, such as 3,12,29 (0: absent); by default all.", reads=read_numbers),
             *STABLE,
             STABLE_GROUPS,
         ),
@@ -106,7 +108,7 @@ COMMANDS = (
         "weapon-sweep",
         "weapon_sweep",
         "The feature by weapon (or another group).",
-        (Flag("top_k", "Groups shown.", int), MIN_EXAMPLES, STABLE[0], STABLE_GROUPS),
+        (Flag("top_k", "Groups shown; at least 1.", int), MIN_EXAMPLES, STABLE[0], STABLE_GROUPS),
     ),
     Command(
         "kit-sweep",
@@ -132,7 +134,7 @@ COMMANDS = (
         "Which tokens belong to the core of a feature, and which to its tail.",
         (
             Flag("tokens", "Tokens joined by commas; a+b is a combination.", reads=read_list),
-            Flag("threshold", "Quantile of the active rows from which on a row is high.", float),
+            Flag("threshold", f"{HIGH}row is high.", float),
             *STABLE,
             STABLE_GROUPS,
         ),
@@ -142,8 +144,8 @@ COMMANDS = (
         "token_influence",
         "Every token removed or added: enhancers and suppressors.",
         (
-            Flag("high_percentile", "Of the active rows, from which on a row is high: 90 and 0.9 are the same.", float),
-            Flag("top_k", "How many are listed.", int),
+            Flag("high_percentile", f"{HIGH}row is high.", float),
+            Flag("top_k", "How many are listed; at least 1.", int),
             *STABLE,
             STABLE_GROUPS,
         ),
@@ -184,7 +186,7 @@ COMMANDS = (
         "Whether the rungs of one family add up, saturate, or take back what lower ones gave.",
         (
             Flag("family", "Name or short name of the family.", is_required=True),
-            Flag("rungs", "Rungs, such as 3,12,29; by default all.", reads=read_numbers),
+            Flag("rungs", "Rungs, such as 3,12,29 (0: absent); by default all.", reads=read_numbers),
             Flag("pairs", "Pairs of rungs, such as 3:15,6:21; by default every pair.", reads=read_pairs),
             Flag("probe_lower", "Also run contexts off the distribution, labelled as such.", bool),
             *STABLE,
@@ -197,7 +199,7 @@ COMMANDS = (
         (
             Flag("methods", "ablate, steer, or both joined by a comma.", reads=read_list),
             Flag("top_k", "Outputs listed on each side.", int),
-            Flag("steer_to", "Activation put in, as a multiple of the feature's effective maximum.", float),
+            Flag("steer_to", "Activation put in, as a multiple (above 0) of the feature's effective maximum.", float),
             Flag("n_random", "Random directions as controls.", int),
         ),
     ),
@@ -206,10 +208,10 @@ COMMANDS = (
         "frequent_itemsets",
         "Sets of tokens that stand together where the feature is active.",
         (
-            Flag("min_support", "Share of the active rows that a set must be in.", float),
+            Flag("min_support", "Share of the active rows, above 0 to 1, that a set must be in.", float),
             Flag("max_size", "Most tokens in a set.", int),
             Flag("top_k", "How many sets are tested on held-out rows.", int),
-            Flag("high_percentile", "Of the active rows, from which on a row counts as active; by default all.", float),
+            Flag("high_percentile", f"{HIGH}row counts; by default all active rows count.", float),
             Flag("rungs", "A rung means at_least or exactly."),
             Flag("groups", "Group columns whose names are items too, such as sub,special.", reads=read_list),
             STABLE[0],
@@ -244,7 +246,7 @@ COMMANDS = (
         (
             Flag("n_splits", "How many random halves.", int),
             Flag("n_shuffles", "How many shuffles.", int),
-            Flag("least", "Reliability that it must reach besides beating its shuffles.", float),
+            Flag("least", "Reliability, 0 to 1, that it must reach besides beating its shuffles.", float),
         ),
     ),
     Command(
@@ -252,11 +254,11 @@ COMMANDS = (
         "minimal_cores",
         "Irreducible sets of tokens that keep the feature up.",
         (
-            Flag("threshold", "Share of a context's activation that a core keeps.", float),
-            Flag("n_contexts", "Highly active contexts searched.", int),
-            Flag("high_percentile", "Of the active rows, from which on a context is searched.", float),
+            Flag("threshold", "Share of a context's activation, above 0 to 1, that a core keeps.", float),
+            Flag("n_contexts", "Highly active contexts searched; at least 5.", int),
+            Flag("high_percentile", f"{HIGH}context is searched.", float),
             Flag("method", "auto, quickxplain or ddmin."),
-            Flag("budget", "Evaluations that the search in one context may use.", int),
+            Flag("budget", "Evaluations that the search in one context may use; at least 2.", int),
             Flag("top_k", "How many cores are verified on held-out contexts.", int),
             *STABLE,
         ),
@@ -269,7 +271,7 @@ def command_function(command: Command) -> Callable[..., None]:
 
     def call(**given: Any) -> None:
         variables = {
-            flag.name: flag.reads(given.pop(flag.name)) for flag in command.flags if given.get(flag.name) is not None
+            flag.name: _read(flag, given.pop(flag.name)) for flag in command.flags if given.get(flag.name) is not None
         }
         asked = ExperimentCall(
             command.experiment,
@@ -300,6 +302,17 @@ def command_function(command: Command) -> Callable[..., None]:
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return call
+
+
+def _read(flag: Flag, text: Any) -> Any:
+    value = flag.reads(text)
+    if value in ([], {}, ""):
+        raise UsageError(
+            f"--{flag.name.replace('_', '-')} {text!r} names nothing",
+            expected="at least one, joined by commas" if value != "" else "a name",
+            todo="name some, or leave the flag out",
+        )
+    return value
 
 
 def _annotation(flag: Flag) -> Any:

@@ -99,6 +99,11 @@ class Findings:
         if n:
             self.dropped[reason] = self.dropped.get(reason, 0) + n
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is a number of the subject: a headline, or a table with rows."""
+        return self.mean_delta is not None or any(table.rows for table in self.tables.values())
+
     def aggregates(self) -> Aggregates:
         """The aggregates so far."""
         return Aggregates(

@@ -66,6 +66,7 @@ class ExperimentRunner:
         findings, error, checked, n_before = Findings(), None, spec, context.n_forwards
         try:
             checked, variables = self.check(spec, context)
+            variables = _named_once(variables, findings)
             self.kind.run(checked, variables, context, findings)
         except Exception as raised:  # one failing experiment of a batch is a result with success false
             error = _describe(raised)
@@ -74,7 +75,7 @@ class ExperimentRunner:
             spec_path=spec_path or spec.file_name, provenance={**result.provenance, "spec_digest": spec.digest}
         )
         drawn: dict[str, Figure] = {}
-        if checked.outputs.figures:
+        if checked.outputs.figures and (result.success or result.tables):
             try:
                 drawn = dict(self.kind.draw(result))
             except Exception as raised:  # the numbers are there; a figure that cannot be drawn does not take them away
@@ -111,6 +112,24 @@ def check_spec(spec: ExperimentSpec, context: ExperimentContext | None = None) -
     return get_runner_for_type(spec.type).check(spec, context)[0]
 
 
+def _named_once(variables: Spec, findings: Findings) -> Spec:
+    """The variables without what a list names again; each is a warning. A list of fixed length stays as it is."""
+    for name, value in variables:
+        if not isinstance(value, tuple):
+            continue
+        again = list(dict.fromkeys(item for at, item in enumerate(value) if item in value[:at]))
+        if not again:
+            continue
+        try:
+            variables = variables.updated(
+                **{name: tuple(item for at, item in enumerate(value) if item not in value[:at])}
+            )
+        except UserError:
+            continue
+        findings.warn(f"{name} has {', '.join(map(str, again))} more than once: taken once")
+    return variables
+
+
 def _require_subject(spec: ExperimentSpec, context: ExperimentContext) -> None:
     if spec.model_type is not None and spec.model_type != context.name:
         raise UsageError(
@@ -145,7 +164,7 @@ def _result(
     n_before: int,
 ) -> ExperimentResult:
     evidence = CAUSAL if spec.mode == CAUSAL else OBSERVED
-    if evidence == OBSERVED and spec.mode is not None:
+    if evidence == OBSERVED and spec.mode is not None and (error is None or findings.is_measured):
         findings.warnings.insert(0, CORRELATIONAL)
     return ExperimentResult(
         spec_id=spec.id,
@@ -159,7 +178,7 @@ def _result(
         diagnostics=findings.diagnostics(n_forwards=context.n_forwards - n_before),
         claims=() if error or is_at_floor(findings) else tuple(findings.claims),
         findings=tuple(findings.findings),
-        alternatives=kind.alternatives if evidence == OBSERVED else (),
+        alternatives=kind.alternatives if evidence == OBSERVED and error is None else (),
         success=error is None,
         error_message=error,
         description=spec.description,

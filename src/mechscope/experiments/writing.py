@@ -39,16 +39,11 @@ def _summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
     aggregates, diagnostics = result["aggregates"], result["diagnostics"]
     subject = f" of {result['model_type']}" if result["model_type"] else ""
     how = f", {result['evidence']}" if result["evidence"] else ""
-    yield f"{result['experiment_type']} on feature {result['feature_id']}{subject}{how} ({result['spec_id']})"
     if not result["success"]:
         yield f"FAILED: {result['error_message']}"
-    if aggregates["mean_delta"] is not None:
-        spread = f" (sd {_cell(aggregates['std_delta'])})" if aggregates["std_delta"] is not None else ""
-        yield f"mean delta {_cell(aggregates['mean_delta'])}{spread}"
-    if aggregates["n_samples"] is not None:
-        yield f"n = {aggregates['n_samples']:,}"
-    told = ((name, value) for name, value in aggregates["custom"].items() if value not in ("", [], {}))
-    yield from (f"{name}: {_cell(value)}" for name, value in told)
+    yield f"{result['experiment_type']} on feature {result['feature_id']}{subject}{how} ({result['spec_id']})"
+    if result["success"] or _is_measured(result):
+        yield from _aggregate_lines(aggregates)
     yield from (f"claim: {text}" for text in result["claims"])
     yield from (f"finding: {text}" for text in result["findings"])
     if diagnostics["relu_floor_detected"]:
@@ -57,6 +52,22 @@ def _summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
     if result["alternatives"]:
         yield "other explanations: " + "; ".join(result["alternatives"])
     yield f"{result['duration_seconds']:.2f} s"
+
+
+def _is_measured(result: Mapping[str, Any]) -> bool:
+    """Whether a failed experiment got as far as a number; before that its aggregates are settings alone."""
+    has_rows = any(table["rows"] for table in result["tables"].values())
+    return has_rows or result["aggregates"]["mean_delta"] is not None
+
+
+def _aggregate_lines(aggregates: Mapping[str, Any]) -> Iterator[str]:
+    if aggregates["mean_delta"] is not None:
+        spread = f" (sd {_cell(aggregates['std_delta'])})" if aggregates["std_delta"] is not None else ""
+        yield f"mean delta {_cell(aggregates['mean_delta'])}{spread}"
+    if aggregates["n_samples"] is not None:
+        yield f"n = {aggregates['n_samples']:,}"
+    told = ((name, value) for name, value in aggregates["custom"].items() if value not in ("", [], {}))
+    yield from (f"{name}: {_cell(value)}" for name, value in told)
 
 
 def _cell(value: Any) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mechscope.core import unknown_name
+from mechscope.core import NotFoundError, unknown_name
+from mechscope.core.errors import nearest_name
 from mechscope.corpora.domain import Domain, Family
 from mechscope.experiments.contexts import ExperimentContext
 
@@ -35,11 +36,27 @@ class Confounders:
 
 
 def find_family(domain: Domain, name: str) -> Family:
-    """A family by name or short name. Raises NotFoundError with the nearest."""
+    """A family by name or short name. Raises NotFoundError with the nearest, or with what a binary is asked by."""
     by_name = {alias.lower(): f for f in domain.families.values() for alias in (f.name, f.short_name) if alias}
-    if name.strip().lower() not in by_name:
+    wanted = name.strip().lower()
+    if wanted in by_name:
+        return by_name[wanted]
+    if wanted in {binary.lower() for binary in domain.binaries}:
+        raise NotFoundError(
+            f"{name} is a binary, no family: it is there or not, and has no rungs",
+            expected="a family",
+            todo="ask `mechscope experiment binary`, or take it as an axis of a heatmap",
+        )
+    near = nearest_name(wanted, by_name)
+    if near is None:
         raise unknown_name("family", name, domain.families)
-    return by_name[name.strip().lower()]
+    family = by_name[near]
+    short = f" ({family.short_name})" if family.short_name else ""
+    raise NotFoundError(
+        f"unknown family {name!r}",
+        expected=f"one of: {', '.join(sorted(domain.families))}",
+        todo=f"did you mean {family.name!r}{short}?",
+    )
 
 
 def confounders_of(

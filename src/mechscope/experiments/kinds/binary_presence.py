@@ -263,8 +263,9 @@ class _Presence:
             return
         caused = {str(row["binary"]): row for row in findings.tables["binary_presence"].rows}
         for contrast in contrasts:
-            ends = {name: caused[contrast.name][name] for name in CORPUS_COLUMNS}
-            alone = ResultTable(name="one", columns=CORPUS_COLUMNS, rows=(ends,))
+            columns = (*CORPUS_COLUMNS, "p_corrected")
+            ends = {name: caused[contrast.name][name] for name in columns}
+            alone = ResultTable(name="one", columns=columns, rows=(ends,))
             for text in disagreement(contrast.observed, alone, min_effect=self.least):
                 findings.find(f"{contrast.name}: {text.replace(' at 1 (', ' (')}")
 

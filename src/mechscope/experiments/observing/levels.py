@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -18,10 +18,22 @@ from mechscope.experiments.observing.confounders import confounders_of
 from mechscope.experiments.observing.slicing import Slice
 from mechscope.experiments.tables import ResultTable
 
-__all__ = ["ObservedLevels", "disagreement", "observe_levels", "rows_holding_constant"]
+__all__ = [
+    "ONLY_DONE",
+    "ONLY_SEEN",
+    "OPPOSITE",
+    "ObservedLevels",
+    "Side",
+    "difference_of",
+    "disagreement",
+    "observe_levels",
+    "rows_holding_constant",
+]
 
 ALPHA = 0.05
 NAMES = ("crude", "stratified", "adjusted")
+OPPOSITE = "observation and intervention point in opposite directions"
+ONLY_DONE = "the intervention changes what the rows do not show"
 ONLY_SEEN = "rows differ though the intervention changes nothing that could be measured"
 ONLY_CRUDE = (
     "rows differ only until what goes with it is adjusted for, and the intervention changes nothing that could be "
@@ -80,15 +92,19 @@ class ObservedLevels:
         return found
 
     def confirmed_threshold(self, min_effect: float) -> int | None:
-        """Index of the lowest level that one half selects and the other confirms in direction; None without one.
+        """Index of the lowest level of `confirmed_levels`; None without one."""
+        return next(iter(self.confirmed_levels(min_effect)), None)
+
+    def confirmed_levels(self, min_effect: float) -> list[int]:
+        """Indices of the levels that one half selects and the other confirms in direction, ascending.
 
         The other half's p is corrected over the levels, since a higher level may be taken where a lower one fails.
         """
         first, second = self.halves
         moving = (first.p_corrected < ALPHA) & (np.abs(first.adjusted) >= min_effect) & (first.n >= FEW)
         is_same = np.sign(first.adjusted) == np.sign(second.adjusted)
-        holds = moving & is_same & (second.p_corrected < ALPHA) & (second.n >= FEW)
-        return int(np.argmax(holds)) if holds.any() else None
+        found: list[int] = np.flatnonzero(moving & is_same & (second.p_corrected < ALPHA) & (second.n >= FEW)).tolist()
+        return found
 
     def _row(self, index: int) -> dict[str, Any]:
         contrasts = self.contrasts
@@ -193,39 +209,57 @@ def disagreement(observed: ObservedLevels, caused: ResultTable, *, min_effect: f
     """Sentences on where what was observed and what the intervention did do not agree, levels named.
 
     Compared are the adjusted contrast and the intervention's mean weighted to the corpus, level by level, where both
-    have at least 5 samples: opposite signs with both intervals away from zero; an association whose intervention covers
-    zero and stays below the least effect; an effect that the rows do not show. Where these two agree on no effect, a
-    crude difference is named too: the rows differ by what goes with the level.
+    have at least 5 samples: opposite signs; an association whose intervention covers zero and stays below the least
+    effect; an effect that the rows do not show. What is there has an interval away from zero, a corrected p below 0.05
+    and at least the least effect. Where these two agree on no effect, a crude difference is named too: the rows differ
+    by what goes with the level.
     """
     found: dict[str, list[str]] = {}
     for row, other in zip(observed.rows("level"), caused.rows, strict=True):
-        seen, crude = (_ends(row, name, f"{name}_low", f"{name}_high") for name in ("adjusted", "crude"))
-        done = _ends(other, "corpus_delta", "corpus_low", "corpus_high")
+        seen = Side.of(row, "adjusted", "adjusted_low", "adjusted_high", row["p_corrected"])
+        crude = Side.of(row, "crude", "crude_low", "crude_high")
+        done = Side.of(other, "corpus_delta", "corpus_low", "corpus_high", other.get("p_corrected", 0.0))
         if seen is None or crude is None or done is None:
             continue
-        kind, word = _compare(seen, done, min_effect), "observed"
-        if kind is None and _compare(crude, done, min_effect) == ONLY_SEEN:
+        kind, word = difference_of(seen, done, min_effect), "observed"
+        if kind is None and difference_of(crude, done, min_effect) == ONLY_SEEN:
             kind, seen, word = ONLY_CRUDE, crude, "crude"
         if kind is not None:
-            numbers = f"{row['level']} ({word} {seen[0]:+.3g}, intervened {done[0]:+.3g})"
+            numbers = f"{row['level']} ({word} {seen.value:+.3g}, intervened {done.value:+.3g})"
             found.setdefault(kind, []).append(numbers)
     for kind, places in found.items():
         yield f"{kind} at {', '.join(places)}"
 
 
-def _compare(seen: tuple[float, float, float], done: tuple[float, float, float], min_effect: float) -> str | None:
-    is_seen, is_done = seen[1] > 0 or seen[2] < 0, done[1] > 0 or done[2] < 0
-    if is_seen and is_done and np.sign(seen[0]) != np.sign(done[0]):
-        return "observation and intervention point in opposite directions"
-    if is_seen and abs(seen[0]) >= min_effect and not is_done and abs(done[0]) < min_effect:
+class Side(NamedTuple):
+    """What one side says: a value, its interval, and its corrected p (0 where the interval alone decides)."""
+
+    value: float
+    low: float
+    high: float
+    p: float = 0.0
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], value: str, low: str, high: str, p: Any = 0.0) -> Side | None:
+        """From the columns of a row; None where one of them, or p, is missing."""
+        numbers = [row.get(value), row.get(low), row.get(high), p]
+        if any(number is None or not np.isfinite(number) for number in numbers):
+            return None
+        return cls(*(float(number) for number in numbers))
+
+    @property
+    def moves(self) -> bool:
+        """Whether it lies away from zero beyond chance."""
+        return (self.low > 0 or self.high < 0) and self.p < ALPHA
+
+
+def difference_of(seen: Side, done: Side, min_effect: float) -> str | None:
+    """In words how an association and an intervention do not agree; None where nothing beyond chance says so."""
+    counts = [side.moves and abs(side.value) >= min_effect for side in (seen, done)]
+    if all(counts) and np.sign(seen.value) != np.sign(done.value):
+        return OPPOSITE
+    if counts[0] and not done.moves and abs(done.value) < min_effect:
         return ONLY_SEEN
-    if is_done and abs(done[0]) >= min_effect and not is_seen:
-        return "the intervention changes what the rows do not show"
+    if counts[1] and not seen.moves and abs(seen.value) < min_effect:
+        return ONLY_DONE
     return None
-
-
-def _ends(row: Any, value: str, low: str, high: str) -> tuple[float, float, float] | None:
-    numbers = [row.get(name) for name in (value, low, high)]
-    if any(number is None or not np.isfinite(number) for number in numbers):
-        return None
-    return float(numbers[0]), float(numbers[1]), float(numbers[2])

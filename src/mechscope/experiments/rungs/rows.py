@@ -12,7 +12,7 @@ from mechscope.experiments.changing.cells import FEW
 from mechscope.experiments.changing.changes import Held
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.observing.levels import ObservedLevels, observe_levels
+from mechscope.experiments.observing.levels import ONLY_DONE, ObservedLevels, Side, difference_of, observe_levels
 from mechscope.experiments.observing.slicing import Slice
 from mechscope.experiments.rungs.ladder import Ladder
 from mechscope.experiments.rungs.observed import observed_rows
@@ -76,16 +76,13 @@ def disagreeing_pairs(
     *,
     least: float,
 ) -> Iterator[str]:
-    """Sentences on pairs of rungs where rows and intervention do not agree; intervals of 95 % decide what is seen."""
+    """Sentences on pairs of rungs where rows and intervention do not agree: see `difference_of`."""
     for pair, done in caused.items():
-        seen = observed.get(pair)
-        if seen is None or not all(np.isfinite([row["low"], row["high"]]).all() for row in (seen, done)):
+        row = observed.get(pair)
+        if row is None:
             continue
-        is_seen, is_done = (row["low"] > 0 or row["high"] < 0 for row in (seen, done))
-        numbers = (
-            f"at {pair[0]} -> {pair[1]} (observed {seen['mean_delta']:+.3g}, intervened {done['mean_delta']:+.3g})"
-        )
-        if is_seen and is_done and np.sign(seen["mean_delta"]) != np.sign(done["mean_delta"]):
-            yield f"observation and intervention point in opposite directions {numbers}"
-        elif is_seen and abs(seen["mean_delta"]) >= least and not is_done and abs(done["mean_delta"]) < least:
-            yield f"rows differ though the intervention changes nothing that could be measured {numbers}"
+        one, other = (Side.of(part, "mean_delta", "low", "high", part["p_corrected"]) for part in (row, done))
+        kind = None if one is None or other is None else difference_of(one, other, least)
+        if kind is not None and kind != ONLY_DONE:
+            numbers = f"(observed {row['mean_delta']:+.3g}, intervened {done['mean_delta']:+.3g})"
+            yield f"{kind} at {pair[0]} -> {pair[1]} {numbers}"

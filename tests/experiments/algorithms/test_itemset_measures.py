@@ -5,6 +5,7 @@ from scipy.stats import false_discovery_control, fisher_exact, hypergeom
 from mechscope.core import UsageError
 from mechscope.experiments.algorithms.bitsets import BitColumns
 from mechscope.experiments.algorithms.itemset_measures import (
+    P_FLOOR,
     adjust_p,
     contrast_itemsets,
     find_rules,
@@ -142,3 +143,12 @@ def test_a_group_without_rows_is_refused() -> None:
     nothing = BitColumns.from_dense(np.zeros((0, 15), bool))
     with pytest.raises(UsageError, match="0 inactive"):
         contrast_itemsets(mine_itemsets(columns, min_support=0.1, max_length=2), active=columns, inactive=nothing)
+
+
+def test_a_p_that_floats_cannot_hold_is_given_at_its_floor() -> None:
+    """Exact: log10 of 1 / C(6000, 3000) is below -1800."""
+    p = hypergeometric_tail(np.array([3000]), n_rows=6000, n_first=np.array([3000]), n_second=np.array([3000]))
+    assert p[0] == P_FLOOR == 1e-300
+    assert adjust_p(p, n_tests=50)[0] == pytest.approx(5e-299)
+    larger = hypergeometric_tail(np.array([400]), n_rows=1000, n_first=np.array([400]), n_second=np.array([400]))
+    assert P_FLOOR < larger[0] < 1e-280

@@ -20,6 +20,7 @@ from mechscope.experiments.algorithms.interactions import (
     moebius,
 )
 from mechscope.experiments.algorithms.itemset_measures import (
+    P_FLOOR,
     Contrasts,
     Rules,
     adjust_p,
@@ -48,6 +49,7 @@ from mechscope.experiments.algorithms.set_functions import SetFunction
 
 __all__ = [
     "ENUMERATED_PLAYERS_MAX",
+    "P_FLOOR",
     "BitColumns",
     "Contrasts",
     "Core",

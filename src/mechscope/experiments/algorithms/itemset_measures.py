@@ -20,9 +20,11 @@ from mechscope.core import UsageError
 from mechscope.experiments.algorithms.bitsets import BitColumns
 from mechscope.experiments.algorithms.itemsets import ItemSets
 
-__all__ = ["Contrasts", "Rules", "adjust_p", "contrast_itemsets", "find_rules", "hypergeometric_tail"]
+__all__ = ["P_FLOOR", "Contrasts", "Rules", "adjust_p", "contrast_itemsets", "find_rules", "hypergeometric_tail"]
 
 NEGLIGIBLE = 1e-17
+P_FLOOR = 1e-300
+"""Least p that is given: below it floats lose their digits, and soon are 0. It stands for "at most this"."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def adjust_p(p: np.ndarray, *, n_tests: int) -> np.ndarray:
 def hypergeometric_tail(
     k: np.ndarray, *, n_rows: int | np.ndarray, n_first: np.ndarray, n_second: np.ndarray
 ) -> np.ndarray:
-    """P(X >= k) for X rows in common of `n_first` and `n_second` rows out of `n_rows`; broadcast, float64, never 0.
+    """P(X >= k), X rows in common of `n_first` and `n_second` out of `n_rows`; broadcast, float64, at least P_FLOOR.
 
     The terms are summed from k away from the mean (below the mean: one minus the other tail), each from the last by
     the ratio of neighbours, until they no longer count. Cost: O(standard deviations) vector steps.
@@ -167,8 +169,7 @@ def hypergeometric_tail(
     k, first, second, n = (np.asarray(a, np.float64).ravel() for a in arrays)
     is_above = k * np.maximum(1, n) > first * second
     upper = _tail(np.where(is_above, k, k - 1), first, second, n, np.where(is_above, 1, -1))
-    smallest = np.nextafter(0.0, 1.0)
-    p: np.ndarray = np.clip(np.where(is_above, upper, 1 - upper), smallest, 1.0)
+    p: np.ndarray = np.clip(np.where(is_above, upper, 1 - upper), P_FLOOR, 1.0)
     return np.where(k <= np.maximum(0, first + second - n), 1.0, p).reshape(arrays[0].shape)
 
 

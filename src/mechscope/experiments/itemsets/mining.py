@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from mechscope.core import Spec
-from mechscope.experiments.algorithms import mine_itemsets
+from mechscope.experiments.algorithms import P_FLOOR, mine_itemsets
 from mechscope.experiments.changing.cells import FEW
 from mechscope.experiments.changing.selecting import ALPHA
 from mechscope.experiments.findings import Findings
@@ -24,6 +24,7 @@ __all__ = ["ItemsetMining", "ItemsetVariables"]
 CLOSED_SHOWN, SETS_MOST = 40, 200_000
 COLUMNS = ("items", *EVIDENCE_COLUMNS, "p_corrected", "p_null", "confirmed", "flag")
 DETAILS = ("items", "size", *DETAIL_COLUMNS, "times_null", "selecting_leverage", "selecting_q", "closed", "maximal")
+AT_MOST = f"A p of {P_FLOOR:g} stands for any below it."
 CLOSED_COLUMNS = ("items", "size", "n", "active_support", "leverage", "selecting_p", "selecting_q", "maximal")
 
 
@@ -115,7 +116,7 @@ class ItemsetMining:
                 caption="OBSERVATIONAL, held-out rows: share of active rows with the set against that of inactive rows "
                 "(contrast: the difference); lift, leverage: of set -> active; p: one-sided Fisher; p_corrected: the "
                 f"larger of it and p_parts, Holm over {corrected} sets; p_null: the items stand together among active "
-                "rows more than chance makes them (max-T over the sets). 95 % intervals: Wilson, Newcombe.",
+                f"rows more than chance makes them (max-T over the sets). 95 % intervals: Wilson, Newcombe. {AT_MOST}",
             )
         self.findings.table(
             "itemset_details",
@@ -188,7 +189,8 @@ class ItemsetMining:
             caption=f"OBSERVATIONAL, selecting half ({active:,} active and {inactive:,} inactive rows): the commonest "
             f"{min(CLOSED_SHOWN, len(order))} of {len(order):,} closed sets of two items and more among active rows "
             "(no more particular set is in as many rows; maximal: none is frequent). Common is not particular: see "
-            f"leverage. q: Benjamini-Hochberg over all {contrast.n_candidates:,} sets that could have been frequent.",
+            f"leverage. q: Benjamini-Hochberg over all {contrast.n_candidates:,} sets that could have been frequent. "
+            f"{AT_MOST}",
         )
         n_pairs = _rung_pairs(self.items)
         self.findings.drop("pair of rungs of one family, or names of one group, that is never one set", n_pairs)

@@ -12,10 +12,13 @@ import numpy as np
 from mechscope.experiments.results import Aggregates, ConstraintViolation, Diagnostics
 from mechscope.experiments.tables import ResultTable
 
-__all__ = ["FLOOR_RATE", "Findings", "plain"]
+__all__ = ["DOES_NOT_APPLY", "FLOOR_RATE", "Findings", "plain"]
 
 FLOOR_RATE = 0.5
 """Share of contexts at zero in every condition from which on a ReLU floor is reported."""
+
+DOES_NOT_APPLY = "DOES NOT APPLY"
+"""How a warning begins that goes before everything else: what was asked has no answer here."""
 
 
 def plain(value: Any) -> Any:

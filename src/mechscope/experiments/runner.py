@@ -17,6 +17,7 @@ from mechscope.experiments.kind import ExperimentKind, find_kind
 from mechscope.experiments.results import Diagnostics, ExperimentResult
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED, Mode
+from mechscope.experiments.words import in_words_of
 from mechscope.reports import Figure
 from mechscope.runs import describe_environment
 
@@ -178,7 +179,7 @@ def _result(
         diagnostics=findings.diagnostics(n_forwards=context.n_forwards - n_before),
         claims=() if error or is_at_floor(findings) else tuple(findings.claims),
         findings=tuple(findings.findings),
-        alternatives=kind.alternatives if evidence == OBSERVED and error is None else (),
+        alternatives=in_words_of(context.domain, kind.alternatives) if evidence == OBSERVED and error is None else (),
         success=error is None,
         error_message=error,
         description=spec.description,

@@ -9,6 +9,9 @@ from mechscope.reports import write_number
 
 __all__ = ["markdown_of", "summary_of"]
 
+FIRST = "DOES NOT APPLY"
+"""Warnings that begin so (`findings.DOES_NOT_APPLY`) stand before the numbers."""
+
 
 def summary_of(result: Mapping[str, Any]) -> str:
     """A few lines: what was measured, on how much, what it says, what to beware of."""
@@ -42,13 +45,15 @@ def _summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
     if not result["success"]:
         yield f"FAILED: {result['error_message']}"
     yield f"{result['experiment_type']} on feature {result['feature_id']}{subject}{how} ({result['spec_id']})"
+    warnings = diagnostics["warnings"]
+    yield from (f"warning: {text}" for text in warnings if text.startswith(FIRST))
     if result["success"] or _is_measured(result):
         yield from _aggregate_lines(aggregates)
     yield from (f"claim: {text}" for text in result["claims"])
     yield from (f"finding: {text}" for text in result["findings"])
     if diagnostics["relu_floor_detected"]:
         yield f"ReLU floor: at zero in every condition for {100 * (diagnostics['relu_floor_rate'] or 0):.0f} %"
-    yield from (f"warning: {text}" for text in diagnostics["warnings"])
+    yield from (f"warning: {text}" for text in warnings if not text.startswith(FIRST))
     if result["alternatives"]:
         yield "other explanations: " + "; ".join(result["alternatives"])
     yield f"{result['duration_seconds']:.2f} s"

@@ -16,6 +16,7 @@ from mechscope.experiments import (
 )
 from mechscope.experiments.changing.cells import FEW
 from mechscope.experiments.types import type_name
+from mechscope.experiments.words import in_words_of
 
 __all__ = ["check_experiment_kind"]
 
@@ -55,7 +56,7 @@ def check_experiment_kind(
         spec = ExperimentSpec.parse(base | {"mode": mode, "dataset_slice": sliced})
         result = runner.run(spec, context)
         assert result.success, f"{name} {mode}: {result.error_message}"
-        _check_result(result, spec, kind.alternatives)
+        _check_result(result, spec, in_words_of(context.domain, kind.alternatives))
         assert _timeless(runner.run(spec, context)) == _timeless(result), f"{name} {mode} differs between two runs"
         _check_outputs(runner.run(_quiet(spec), context), result)
         drawn = runner.run(spec.updated(outputs={"figures": True}), context)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.cores.finding import FoundCores, SearchedContext, consensus, count_tokens
-from mechscope.experiments.findings import Findings
+from mechscope.experiments.findings import DOES_NOT_APPLY, Findings
 
 __all__ = ["write_contexts", "write_cores"]
 
@@ -112,30 +112,41 @@ def write_contexts(
         )
 
 
-def write_cores(found: FoundCores, searched: Sequence[SearchedContext], findings: Findings) -> None:
-    """What was found over all contexts: aggregates, and the tables `cores` and `tokens`."""
+def write_cores(
+    found: FoundCores, searched: Sequence[SearchedContext], context: ExperimentContext, findings: Findings
+) -> bool:
+    """What was found over all contexts: aggregates, and the tables `cores` and `tokens`.
+
+    False where most contexts need no token: the question does not apply, which is a warning; then nothing is said of
+    the cores of the others.
+    """
     n_bare = sum(any(not core.parts for core in one.cores) for one in searched)
+    applies = 2 * n_bare <= len(searched)
+    shown = found.cores if applies else ()
     findings.add(
         n_contexts=len(searched),
         n_without_tokens=n_bare,
         n_distinct_cores=len(found.cores),
-        top_core=str(found.cores[0]) if found.cores else None,
-        top_core_share=found.n_sufficient[found.cores[0]] / len(searched) if found.cores else None,
-        consensus_core=str(consensus(searched)),
-        covering_cores=[str(core) for core in found.covering],
+        top_core=str(shown[0]) if shown else None,
+        top_core_share=found.n_sufficient[shown[0]] / len(searched) if shown else None,
+        consensus_core=str(consensus(searched)) if applies else None,
+        covering_cores=[str(core) for core in found.covering] if applies else [],
         share_complete=sum(one.search.is_complete for one in searched) / len(searched),
         n_evaluations=sum(one.search.n_evaluations for one in searched),
     )
     findings.aggregate(n_samples=len(searched))
+    inputs = ", ".join(context.domain.settable_groups)
+    kept = f"what no search leaves out{f' ({inputs} among it)' if inputs else ''} keeps the share by itself"
+    needless = f"in {n_bare} of {len(searched)} contexts no token is needed: {kept}"
+    if not applies:
+        findings.warnings.insert(0, f"{DOES_NOT_APPLY}: {needless}")
+        return False
     findings.note(
         "consensus_core: the tokens that are in some core in more than half of the searched contexts; where cores are "
         "alternatives it holds more than any one of them needs"
     )
     if n_bare:
-        findings.find(
-            f"in {n_bare} of {len(searched)} contexts no token is needed: what is held (the weapon among it) keeps the "
-            "share by itself"
-        )
+        findings.find(needless)
     findings.table(
         "cores",
         CORE_COLUMNS,
@@ -151,3 +162,4 @@ def write_cores(found: FoundCores, searched: Sequence[SearchedContext], findings
         caption="Of the searched contexts that have a token (n), those in which it is in a core; in every core: no "
         "core does without it. A rung counts where a core needs this rung or a higher one. 95 % Wilson intervals.",
     )
+    return True

@@ -26,7 +26,7 @@ def judge_groups(
     )
     if len(names) > 1 and raised[0] and delta[0] > DOMINANCE * max(float(delta[1]), 0.0):
         against = f"{delta[0] / delta[1]:.1f} times that of" if delta[1] > 0 else "and no delta above 0 has"
-        findings.warn(f"DOMINANT WEAPON: {names[0]} has a delta of {delta[0]:+.3g}, {against} {names[1]}")
+        findings.warn(f"DOMINANT {column.upper()}: {names[0]} has a delta of {delta[0]:+.3g}, {against} {names[1]}")
         findings.add(dominant_weapon_detected=True, dominant_weapon=names[0])
         if context.domain.attributes and column == context.domain.attribute_group:
             findings.add(recommended_followup="kit_sweep")

@@ -282,7 +282,7 @@ def _candidates(context: ExperimentContext, places: _Places, rows: np.ndarray, n
         raise UsageError(
             f"no token is in {FEW} of the {int((places.high & first).sum())} high rows that candidates are taken from",
             expected="a slice with more active rows, or tokens by name",
-            todo='widen the slice, or name them: "tokens": ["comeback"]',
+            todo=f'widen the slice, or name them: "tokens": ["{next(iter(names), "a token")}"]',
         )
     return sorted(lifts, key=lambda name: -lifts[name])[:n]
 

@@ -4,6 +4,7 @@
    A core keeps the stated share of the context's activation and loses it with any further token. All subsets are tried
    for up to 10 tokens, else QuickXplain or ddmin within a budget, with all alternative cores that turn up.
 2. Each core is tried in every searched context that has it; tokens are counted; a few cores that cover the contexts.
+   Where most contexts need no token at all the question does not apply: that is said first, and nothing of cores.
 3. On the other half a core is kept alone, inserted, and removed, each beside a change of the same shape.
 """
 
@@ -119,8 +120,8 @@ class MinimalCores(ExperimentKind):
             )
         findings.n_contexts_tested = len(searched)
         found = FoundCores.of(searched, context, spec.feature_id, constraints, share=variables.threshold)
-        write_cores(found, searched, findings)
-        if found.cores:
+        applies = write_cores(found, searched, context, findings)
+        if found.cores and applies:
             verification = CoreVerification(
                 tuple(dict.fromkeys([*found.covering, *found.cores]))[: variables.top_k],
                 CoreTrials(context, spec.feature_id, drawn, constraints, held=names, seed=spec.seed),
@@ -131,8 +132,8 @@ class MinimalCores(ExperimentKind):
                 n=variables.n_held_out,
             )
             verification.run(spec, constraints)
-        else:
-            findings.warn("no token is needed in any context searched, so there is no core to verify")
+        elif applies:
+            findings.warn("no core was found in any context searched, so there is none to verify")
         write_contexts(searched, context, findings, share=variables.threshold)
 
     def draw(self, result: ExperimentResult) -> Mapping[str, Figure]:

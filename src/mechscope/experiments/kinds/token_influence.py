@@ -173,11 +173,18 @@ def _tokens(context: ExperimentContext, findings: Findings, held: Held, *, must_
         names = sorted(names, key=lambda name: -int(counts[ids[name]]))[:MOST_TOKENS]
     if not names:
         raise UsageError(
-            f"no token to sweep: {context.domain.name!r} can switch none by itself, or all are held constant",
+            f"no token to sweep: {context.domain.name!r} can switch none by itself (it lists {_n_listed(context)}), or "
+            "all are held constant",
             expected="binaries, or families of a corpus of sets",
-            todo="declare binaries (docs/domains.md), use family_1d_sweep for words, or observe",
+            todo="declare binaries in a YAML file (docs/domains.md), or use --mode observational, which "
+            "looks at every token",
         )
     return SweptTokens.of(context.domain, {name: ids[name] for name in names})
+
+
+def _n_listed(context: ExperimentContext) -> str:
+    domain = context.domain
+    return f"{len(domain.families)} families and {len(domain.binaries)} binaries"
 
 
 def _observe(

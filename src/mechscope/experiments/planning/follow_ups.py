@@ -11,6 +11,7 @@ from mechscope.experiments.planning.knowledge import VALIDATIONS, Knowledge, Mov
 from mechscope.experiments.planning.proposals import Proposal, can_ask, changed, new_spec
 from mechscope.experiments.planning.records import Record
 from mechscope.experiments.types import CAUSAL, OBSERVED
+from mechscope.experiments.words import group_word
 
 __all__ = [
     "avoid_floor",
@@ -31,14 +32,15 @@ ABOVE_FLOOR = {"percentile_min": 50.0, "percentile_max": 100.0, "zeros": False}
 
 
 def follow_dominant_weapon(known: Knowledge) -> Iterator[Proposal]:
-    """DOMINANT WEAPON: is it the weapon, or its sub or special?"""
+    """DOMINANT WEAPON (or another group): is it the weapon, or its sub or special?"""
     for record in known.records.of("weapon_sweep"):
         if record.text("recommended_followup") != "kit_sweep" or not can_ask(known.context, "kit_sweep", {}):
             continue
         delta, second = record.number("top_delta"), record.number("second_delta")
+        group = record.text("group") or group_word(known.context.domain)
         reason = (
-            f"DOMINANT WEAPON {record.text('dominant_weapon')} (delta {_said(delta)}, the next {_said(second)}; "
-            f"weapon_sweep {record.id}): its sub or special may be what the feature follows"
+            f"DOMINANT {group.upper()} {record.text('dominant_weapon')} (delta {_said(delta)}, the next "
+            f"{_said(second)}; weapon_sweep {record.id}): its sub or special may be what the feature follows"
         )
         spec = new_spec(
             known.context, known.feature, "kit_sweep", {"analyze_combinations": True}, reason, mode=OBSERVED

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mechscope.experiments.observing.adjusting import LevelContrasts, contrast_flags, contrast_levels
+from mechscope.experiments.observing.moments import Columns, Moments
 
 
 def drawn(seed: int, *, n: int = 400, effect: float = 0.5) -> dict[str, np.ndarray]:
@@ -106,3 +107,29 @@ def test_flags_with_one_regression_equal_a_regression_each() -> None:
         for name in ("n", "crude", "crude_high", "stratified", "adjusted", "adjusted_low", "effect", "p"):
             np.testing.assert_allclose(getattr(one, name), getattr(alone, name), rtol=1e-9)
         assert covariance[at, at] == pytest.approx(alone.covariance[0, 0], rel=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 30])
+def test_moments_without_written_out_indicators_are_those_of_the_whole_design(k: int) -> None:
+    generator = np.random.default_rng(11)
+    n = 9000  # more than two blocks
+    place, strata = generator.integers(-1, k, n), generator.integers(0, 5, n)
+    covariates = generator.integers(0, 4, (n, 3)).astype(np.int8)
+    y = generator.normal(size=n) + covariates @ [0.2, 0.0, -0.1] + 0.3 * (place == 0)
+    design = np.column_stack([place[:, None] == np.arange(k), covariates]).astype(float)
+    columns = Columns(place, k, covariates)
+    found = Moments.of(columns, y, strata, 5)
+    np.testing.assert_allclose(found.products, design.T @ np.column_stack([design, y]), rtol=1e-9)
+    for at in range(5):
+        inside = strata == at
+        np.testing.assert_allclose(found.sums[at], [*design[inside].sum(axis=0), y[inside].sum()], rtol=1e-9)
+    fit = found.fit(k)
+    means = np.array([design[strata == at].mean(axis=0) for at in range(5)])[strata]
+    residual = y - found.sums[:, -1][strata] / found.counts[strata] - (design - means) @ fit.beta
+    influence = residual[:, None] * ((design - means) @ fit.directions[:, 1:])
+    covariance, n_clusters = fit.covariance(columns, y, strata, np.arange(n))
+    assert n_clusters == n
+    np.testing.assert_allclose(covariance, influence.T @ influence, rtol=1e-8, atol=1e-12)
+    pairs = np.arange(n) // 2
+    summed = influence[::2] + influence[1::2]
+    np.testing.assert_allclose(fit.covariance(columns, y, strata, pairs)[0], summed.T @ summed, rtol=1e-8, atol=1e-12)

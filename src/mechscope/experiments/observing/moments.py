@@ -2,7 +2,8 @@
 
 With S the sums of a stratum and c its rows, the products of columns less their stratum means are X'X - sum S S' / c.
 Columns are small integers (places on ladders, presence) kept in bytes, so that blocks of a million rows are made, used
-and overwritten in the cache, and products of integers lose no digit.
+and overwritten in the cache, and products of integers lose no digit. Indicators of levels are never written out: their
+sums and products are sums over the rows of a level.
 """
 
 from __future__ import annotations
@@ -40,23 +41,31 @@ class Columns:
         return self.n_levels + int(self.covariates.shape[1])
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Rows and their design, float64 [block, width]; the next block overwrites it."""
-        n, k = len(self.place), self.n_levels
-        buffer = np.empty((min(BLOCK_ROWS, n), self.width))
+        """Rows and their covariates, float64 [block, m]; the next block overwrites them."""
+        n = len(self.place)
+        buffer = np.empty((min(BLOCK_ROWS, n), self.covariates.shape[1]))
         for start in range(0, n, BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, n))
-            design = buffer[: rows.stop - start]
-            design[:, :k] = self.place[rows, None] == np.arange(k)
-            design[:, k:] = self.covariates[rows]
-            yield rows, design
+            block = buffer[: rows.stop - start]
+            block[:] = self.covariates[rows]
+            yield rows, block
+
+    def along(self, directions: np.ndarray, rows: slice, block: np.ndarray) -> np.ndarray:
+        """The design of a block's rows times directions [width, d], float64 [block, d]."""
+        k = self.n_levels
+        # one more row, which place -1 takes
+        by_level = np.concatenate([directions[:k], np.zeros((1, directions.shape[1]))])
+        found: np.ndarray = block @ directions[k:]
+        found += by_level[self.place[rows]]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of n rows in strata.
+    """Of n rows in strata, each with a weight.
 
     Attributes:
-        counts: rows of each stratum [strata]. sums: of design and outcome, [strata, width + 1].
+        counts: weight of each stratum [strata]. sums: of design and outcome, [strata, width + 1].
         products: of design and outcome, not centred, [width, width + 1].
     """
 
@@ -65,17 +74,38 @@ class Moments:
     products: np.ndarray
 
     @classmethod
-    def of(cls, columns: Columns, y: np.ndarray, strata: np.ndarray, n_strata: int) -> Moments:
-        """One pass over the rows."""
-        sums, products = np.zeros((n_strata, columns.width + 1)), np.zeros((columns.width, columns.width + 1))
-        for rows, design in columns.blocks():
-            products[:, :-1] += design.T @ design
-            products[:, -1] += design.T @ y[rows]
-            n = len(design)
-            owner = sparse.csc_array((np.ones(n), strata[rows], np.arange(n + 1)), shape=(n_strata, n))
-            sums[:, :-1] += owner @ design
-        sums[:, -1] = np.bincount(strata, weights=y, minlength=n_strata)
-        return cls(np.bincount(strata, minlength=n_strata), sums, products)
+    def of(
+        cls, columns: Columns, y: np.ndarray, strata: np.ndarray, n_strata: int, *, weights: np.ndarray | None = None
+    ) -> Moments:
+        """One pass over the rows, each of weight 1 by default.
+
+        An indicator is never written out: its sums and products are sums over the rows of its level.
+        """
+        k, m, width = columns.n_levels, columns.covariates.shape[1], columns.width
+        given = np.ones(len(y)) if weights is None else weights
+        by_stratum, by_level, together = np.zeros((n_strata, m)), np.zeros((k + 1, m)), np.zeros((m, m))
+        with_outcome = np.zeros(m)
+        place = np.where(columns.place < 0, k, columns.place)
+        for rows, block in columns.blocks():
+            with_outcome += (y[rows] * given[rows]) @ block
+            weighted = block if weights is None else block * given[rows, None]
+            together += weighted.T @ block
+            n = len(block)
+            for sums, owners in ((by_stratum, strata[rows]), (by_level, place[rows]))[: 2 if k else 1]:
+                owner = sparse.csc_array((np.ones(n), owners, np.arange(n + 1)), shape=(len(sums), n))
+                sums += owner @ weighted
+        outcome = y * given
+        counts = np.bincount(strata, weights=weights, minlength=n_strata)
+        cells = np.bincount(strata * (k + 1) + place, weights=weights, minlength=n_strata * (k + 1))
+        in_level = np.bincount(place, weights=outcome, minlength=k + 1)[:k]
+        levels = cells.reshape(n_strata, k + 1)[:, :k]
+        sums = np.column_stack([levels, by_stratum, np.bincount(strata, weights=outcome, minlength=n_strata)])
+        products = np.zeros((width, width + 1))
+        products[:k, :k] = np.diag(levels.sum(axis=0))
+        products[:k, k:width], products[k:, :k] = by_level[:k], by_level[:k].T
+        products[k:, k:width] = together
+        products[:, width] = np.concatenate([in_level, with_outcome])
+        return cls(counts, sums, products)
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.counts + other.counts, self.sums + other.sums, self.products + other.products)
@@ -118,20 +148,35 @@ class Fit:
         self, columns: Columns, y: np.ndarray, strata: np.ndarray, clusters: np.ndarray
     ) -> tuple[np.ndarray, int]:
         """Sum over clusters of u u', with u the summed influence (residual times weight in each level's coefficient)
-        of a cluster's rows, [levels, levels]; and the number of clusters. A second pass over the rows.
+        of a cluster's rows, [levels, levels]; and the number of clusters. A second pass over the rows; a third, of the
+        covariates alone, where levels are half as many as covariates and each row is a cluster of its own.
         """
         k = self.directions.shape[1] - 1
         index, n_clusters = _numbered(clusters)
         is_each = n_clusters == len(y)
+        if is_each and 2 * k > columns.covariates.shape[1]:
+            return self._of_single_rows(columns, y, strata), n_clusters
         found, summed = np.zeros((k, k)), np.zeros((0 if is_each else n_clusters, k))
-        for rows, design in columns.blocks():
-            along = design @ self.directions - self.of_strata[strata[rows]]
+        for rows, block in columns.blocks():
+            along = columns.along(self.directions, rows, block) - self.of_strata[strata[rows]]
             influence = (y[rows] - self.outcome_means[strata[rows]] - along[:, 0])[:, None] * along[:, 1:]
             if is_each:
                 found += influence.T @ influence
             else:
                 np.add.at(summed, index[rows], influence)
         return (found if is_each else summed.T @ summed), n_clusters
+
+    def _of_single_rows(self, columns: Columns, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
+        """The same from sums of e^2 (x - m)(x - m)' along the directions: e residual, m the mean of the stratum."""
+        residuals = y - self.outcome_means[strata] + self.of_strata[strata, 0]
+        for rows, block in columns.blocks():
+            residuals[rows] -= columns.along(self.directions[:, :1], rows, block)[:, 0]
+        squared = Moments.of(columns, np.zeros(len(y)), strata, len(self.of_strata), weights=np.square(residuals))
+        bread, means = self.directions[:, 1:], self.of_strata[:, 1:]
+        across = means.T @ (squared.sums[:, :-1] @ bread)
+        within: np.ndarray = bread.T @ squared.products[:, :-1] @ bread - across - across.T
+        within += (means * squared.counts[:, None]).T @ means
+        return within
 
 
 def _numbered(clusters: np.ndarray) -> tuple[np.ndarray, int]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-from mechscope.experiments import ExperimentFolders, ExperimentSpec, new_id
+from mechscope.core.kinds import EXPERIMENTS
+from mechscope.experiments import ExperimentFolders, ExperimentSpec, find_kind, new_id
 
 
 def test_ids_of_one_second_differ() -> None:
@@ -26,3 +29,20 @@ def test_the_folders_of_a_workspace() -> None:
         Path("w/experiments/results"),
         Path("w/experiments/figures"),
     ]
+
+
+def test_an_alias_is_found_without_importing_the_other_kinds() -> None:
+    code = (
+        "import sys\nfrom mechscope.experiments import find_kind\n"
+        "assert find_kind('coverage').name == 'core_coverage'\n"
+        "kinds = {name for name in sys.modules if name.startswith('mechscope.experiments.kinds.')}\n"
+        "assert kinds == {'mechscope.experiments.kinds.core_coverage'}, kinds"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_alias_finds_its_kind() -> None:
+    kinds = [find_kind(name) for name in EXPERIMENTS.names()]
+    aliases = {alias: kind.name for kind in kinds for alias in kind.aliases}
+    assert len(aliases) >= 3
+    assert {alias: find_kind(alias).name for alias in aliases} == aliases

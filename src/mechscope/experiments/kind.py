@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 from mechscope.core import Spec, unknown_name
 from mechscope.core.kinds import EXPERIMENTS
+from mechscope.core.registry import Entry
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.results import ExperimentResult
@@ -65,7 +69,7 @@ def find_kind(name: str) -> ExperimentKind:
     wanted = type_name(name)
     if wanted in EXPERIMENTS.names():
         return _made(wanted)
-    aliases = {type_name(alias): known for known in EXPERIMENTS.names() for alias in _made(known).aliases}
+    aliases = {type_name(alias): entry.name for entry in EXPERIMENTS.entries().values() for alias in _aliases(entry)}
     if wanted not in aliases:
         raise unknown_name("experiment type", name, [*EXPERIMENTS.names(), *aliases])
     return _made(aliases[wanted])
@@ -74,3 +78,16 @@ def find_kind(name: str) -> ExperimentKind:
 def _made(name: str) -> ExperimentKind:
     kind: ExperimentKind = EXPERIMENTS.get(name)()
     return kind
+
+
+@cache
+def _aliases(entry: Entry) -> tuple[str, ...]:
+    """The aliases of a kind, read from its source; only one of another distribution is imported for them."""
+    if not entry.line:
+        return _made(entry.name).aliases
+    for node in ast.parse(Path(entry.file).read_text(encoding="utf-8")).body:
+        for part in node.body if isinstance(node, ast.ClassDef) and node.name == entry.attribute else []:
+            names = [target.id for target in getattr(part, "targets", []) if isinstance(target, ast.Name)]
+            if isinstance(part, ast.Assign) and names == ["aliases"]:
+                return tuple(ast.literal_eval(part.value))
+    return ()

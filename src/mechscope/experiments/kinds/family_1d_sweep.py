@@ -8,6 +8,7 @@ kept, illegal results left out. A rung's delta is the mean paired difference to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -19,8 +20,11 @@ from mechscope.experiments.changing.base_contexts import Bases, draw_bases
 from mechscope.experiments.changing.cells import CELL_COLUMNS, FEW, PairedCells
 from mechscope.experiments.changing.changes import Change, Held, parse_held
 from mechscope.experiments.changing.constraints import Constraints
+from mechscope.experiments.changing.corpus_means import CORPUS_COLUMNS, corpus_means
+from mechscope.experiments.changing.lasting import listed, said_rungs, signed_rungs
 from mechscope.experiments.changing.responses import Responses, measure
 from mechscope.experiments.changing.selecting import ALPHA, Confirmation, confirm_cells, moving_cells, with_halves
+from mechscope.experiments.changing.wording import said_of_cell
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.figures.curves import curves_figure
 from mechscope.experiments.findings import Findings
@@ -32,11 +36,12 @@ from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import CAUSAL, OBSERVED
 from mechscope.reports import Figure
-from mechscope.stats import bootstrap_mean_cells
 
 __all__ = ["Family1dSweep", "Family1dVariables"]
 
-CORPUS_COLUMNS = ("corpus_delta", "corpus_low", "corpus_high")
+HELD_OUT_COLUMNS = ("selected", "rung", "selecting_delta", "selecting_p_corrected", "held_out_delta", "held_out_n",
+                    "held_out_p", "held_out_flag", "holds")  # fmt: skip
+Rows = Sequence[Mapping[str, Any]]
 
 
 class Family1dVariables(Spec):
@@ -227,11 +232,8 @@ class _Sweep:
         findings = self.findings
         cells, selecting = with_halves(deltas, bases, seed=self.seed("cells"))
         findings.n_comparisons = cells.n_tested
-        corpus = self._corpus_means(deltas, bases)
-        rows = [
-            {"rung": rung, **cells.row(index), **dict(zip(CORPUS_COLUMNS, corpus[index], strict=True))}
-            for index, rung in enumerate(self.rungs)
-        ]
+        corpus = corpus_means(deltas, bases, seed=self.seed("cells"))
+        rows = [{"rung": rung, **cells.row(index), **corpus[index]} for index, rung in enumerate(self.rungs)]
         findings.table(
             "rung_deltas",
             ("rung", *CELL_COLUMNS, *CORPUS_COLUMNS),
@@ -249,65 +251,52 @@ class _Sweep:
                 f"the rungs were measured on different base contexts ({n_fewest} to {n_most}): a high rung fits only "
                 "where there is room, so compare rungs by rows that have both"
             )
-        interpreted = np.where(np.isnan(cells.p), np.nan, cells.mean)  # cells of few contexts are no largest change
-        self._select(deltas, bases, interpreted, selecting, is_withheld=is_withheld)
-
-    def _corpus_means(self, deltas: np.ndarray, bases: Bases) -> np.ndarray:
-        """Weighted mean with its interval for each rung, [rungs, 3]."""
-        found = np.full((len(self.rungs), 3), np.nan)
-        n_clusters = [len(np.unique(bases.clusters[column])) for column in (~np.isnan(deltas)).T]
-        enough = np.array(n_clusters) >= FEW
-        if enough.any():
-            kept = ~np.isnan(deltas[:, enough]).all(axis=1)
-            intervals = bootstrap_mean_cells(
-                deltas[:, enough][kept],
-                seed=self.seed("cells"),
-                clusters=bases.clusters[kept],
-                weights=bases.weights[kept],
-            )
-            found[enough] = np.stack([intervals.value, intervals.low, intervals.high], axis=1)
-        return found
+        self._select(deltas, bases, rows, selecting, is_withheld=is_withheld)
 
     def _select(
-        self, deltas: np.ndarray, bases: Bases, means: np.ndarray, selecting: PairedCells, *, is_withheld: bool
+        self, deltas: np.ndarray, bases: Bases, rows: Rows, selecting: PairedCells, *, is_withheld: bool
     ) -> None:
         """Threshold and largest change, chosen on one half of the base contexts and confirmed on the other."""
-        findings = self.findings
-        largest = int(np.nanargmax(np.abs(means))) if not np.isnan(means).all() else None
-        findings.add(
-            max_rung_delta=None if largest is None else means[largest],
-            max_delta_rung=None if largest is None else self.rungs[largest],
-            threshold_rung=None,
-            direction="none",
-            has_both_signs=False,
-        )
         moving = moving_cells(selecting, min_effect=self.min_effect)
+        signs = np.sign(selecting.mean)
         told = confirm_cells(
-            deltas[:, moving],
-            bases,
-            signs=np.sign(selecting.mean[moving]),
-            min_effect=self.min_effect,
-            seed=self.seed("confirm"),
+            deltas[:, moving], bases, signs=signs[moving], min_effect=self.min_effect, seed=self.seed("confirm")
         )
         held = [at for at, one in zip(moving, told, strict=True) if one.holds]
-        top = max(held, key=lambda at: abs(float(selecting.mean[at])), default=None)
-        self._write_held_out(moving, told, selecting, {held[0]: "threshold", top: "largest"} if held else {})
-        if top is None:
-            return
-        direction = "rises" if selecting.mean[top] > 0 else "falls"
-        findings.add(direction=direction, threshold_rung=self.rungs[held[0]])
-        signs = {sign: [self.rungs[at] for at in held if np.sign(selecting.mean[at]) == sign] for sign in (1, -1)}
-        findings.add(has_both_signs=all(map(bool, signs.values())))
-        if all(signs.values()):
-            findings.find(
-                f"{self.family.name} has both signs: above rung {self.reference} at {_listed(signs[1])}, below it at "
-                f"{_listed(signs[-1])}; `direction` is that of the largest change"
-            )
+        of_sign = {sign: [at for at in held if signs[at] == sign] for sign in (1, -1)}
+        top = self._headline(rows, held, of_sign)
+        picked = {of_sign[int(signs[top])][0]: "threshold", top: "largest"} if held and top is not None else {}
+        self._write_held_out(moving, told, selecting, picked)
         if not is_withheld:
-            self._claim(direction, self.rungs[top], means[top], self.rungs[held[0]])
+            for sign, in_sign in of_sign.items():
+                self._claim(rows, in_sign, sign)
+
+    def _headline(self, rows: Rows, held: Sequence[int], of_sign: Mapping[int, list[int]]) -> int | None:
+        """Write the aggregates; the index of the largest change: among the rungs that hold, else among all.
+
+        Rungs of few contexts come into question only where there is no other.
+        """
+        top = _largest(rows, held or range(len(rows)))
+        is_up = top is not None and rows[top]["mean_delta"] > 0
+        in_sign = of_sign[1 if is_up else -1]
+        acting = {sign: sorted({*of_sign[sign], *signed_rungs(rows, sign=sign)}) for sign in (1, -1)}
+        self.findings.add(
+            max_rung_delta=None if top is None else rows[top]["mean_delta"],
+            max_delta_rung=None if top is None else self.rungs[top],
+            max_rung_flag="" if top is None else rows[top]["flag"],
+            threshold_rung=self.rungs[in_sign[0]] if in_sign else None,
+            direction="none" if not held else "rises" if is_up else "falls",
+            has_both_signs=all(acting.values()),
+        )
+        if all(acting.values()):
+            self.findings.find(
+                f"{self.family.name} has both signs: above rung {self.reference} at {listed(self.rungs, acting[1])}, "
+                f"below it at {listed(self.rungs, acting[-1])}; `direction` is that of the largest change that holds"
+            )
+        return top
 
     def _write_held_out(
-        self, moving: list[int], told: list[Confirmation], selecting: PairedCells, picked: Mapping[int | None, str]
+        self, moving: list[int], told: list[Confirmation], selecting: PairedCells, picked: Mapping[int, str]
     ) -> None:
         rows = [
             {
@@ -318,30 +307,35 @@ class _Sweep:
                 "held_out_delta": found.mean,
                 "held_out_n": found.n,
                 "held_out_p": found.p,
+                "held_out_flag": found.flag,
                 "holds": found.holds,
             }
             for at, found in zip(moving, told, strict=True)
         ]
-        columns = ("selected", "rung", "selecting_delta", "selecting_p_corrected", "held_out_delta", "held_out_n",
-                   "held_out_p", "holds")  # fmt: skip
         self.findings.table(
             "held_out",
-            columns,
+            HELD_OUT_COLUMNS,
             rows,
             caption="Rungs that move in one half of the base contexts, tested on the other; p corrected over them.",
         )
         self.findings.note(
             f"threshold_rung: the lowest rung whose corrected p is below {ALPHA} and whose mean change is at least "
             f"{self.min_effect:.3g} ({100 * self.variables.min_effect:g} % of the effective maximum) in one half of "
-            "the base contexts, and which the other half confirms"
+            "the base contexts, and which the other half confirms, in `direction`: that of max_rung_delta, the largest "
+            'change of the rungs that hold so; "from rung R on": every higher rung of more than 20 contexts has an '
+            "interval on that side of 0"
         )
 
-    def _claim(self, direction: str, rung: int, delta: float, threshold: int) -> None:
+    def _claim(self, rows: Rows, held: Sequence[int], sign: int) -> None:
+        """Claim what the rungs that hold do in one direction, by the largest of them."""
         where = f" on contexts with {self.held.words}" if self.held.words else ""
+        top = _largest(rows, held)
+        if top is None:
+            return
         self.findings.claim(
-            f"setting {self.family.name} to {rung} {'raises' if direction == 'rises' else 'lowers'} feature "
-            f"{self.spec.feature_id} by {abs(delta):.3g} against rung {self.reference}{where}, from rung "
-            f"{threshold} on"
+            f"setting {self.family.name} to {self.rungs[top]} {'raises' if sign > 0 else 'lowers'} feature "
+            f"{self.spec.feature_id} against rung {self.reference}{where} {said_of_cell(rows[top], sign=sign)}; "
+            f"{said_rungs(self.rungs, rows, held, sign=sign)}"
         )
 
     def observe(self) -> None:
@@ -364,19 +358,17 @@ class _Sweep:
             mean_delta=mean, std_delta=None, n_samples=int(n.sum()) + observed.contrasts.n_reference
         )
         self.findings.n_contexts_tested = int(n.sum()) + observed.contrasts.n_reference
-        at = observed.confirmed_threshold(self.min_effect)
-        largest = int(np.nanargmax(np.abs(adjusted))) if known.any() else None
-        self.findings.add(
-            threshold_rung=None if at is None else self.rungs[at],
-            max_rung_delta=None if largest is None else adjusted[largest],
-            max_delta_rung=None if largest is None else self.rungs[largest],
-            direction="none" if at is None else "rises" if adjusted[at] > 0 else "falls",
-        )
-        if at is not None:
-            self.findings.claim(
-                f"from rung {self.rungs[at]} of {self.family.name} on, rows have another activation of feature "
-                f"{self.spec.feature_id} than at rung {self.reference}, adjusted for {observed.words} (associated)"
-            )
+        held = observed.confirmed_levels(self.min_effect)
+        of_sign = {sign: [at for at in held if adjusted[at] * sign > 0] for sign in (1, -1)}
+        self._headline(rows, held, of_sign)
+        for sign, in_sign in of_sign.items():
+            top = _largest(rows, in_sign)
+            if top is not None:
+                self.findings.claim(
+                    f"{said_rungs(self.rungs, rows, in_sign, sign=sign)} of {self.family.name}, rows have another "
+                    f"activation of feature {self.spec.feature_id} than at rung {self.reference}, at {self.rungs[top]} "
+                    f"{said_of_cell(rows[top], of='rows')}, adjusted for {observed.words} (associated)"
+                )
 
     def _rows(self) -> Slice:
         """The rows to regroup; beside an intervention its own counts stand, and no row is left to chance."""
@@ -401,5 +393,8 @@ class _Sweep:
         return observed
 
 
-def _listed(rungs: Sequence[int]) -> str:
-    return ", ".join(map(str, rungs))
+def _largest(rows: Rows, among: Sequence[int]) -> int | None:
+    """The largest change in size among cells that were tested, those of more than 20 contexts first."""
+    known = [at for at in among if rows[at]["p"] is not None and np.isfinite(rows[at]["p"])]
+    enough = [at for at in known if not rows[at]["flag"]]
+    return max(enough or known, key=lambda at: abs(rows[at]["mean_delta"]), default=None)

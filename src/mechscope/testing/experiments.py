@@ -32,7 +32,7 @@ def check_experiment_kind(
     Checked: it says what it is; aliases lead to it; an unknown variable is refused; every mode runs; an empty slice
     and a missing feature are results without success; results survive JSON, say their evidence, and the same spec
     gives the same result; observational ones name other explanations; no p is 0, and no cell of fewer than 5 samples
-    has one; outputs are switched off when asked, warnings never; the corpus stays as it was.
+    or clusters has one; outputs are switched off when asked, warnings never; the corpus stays as it was.
 
     Args:
         variables: that the kind cannot do without.
@@ -101,7 +101,8 @@ def _check_cells(rows: list[dict[str, Any]]) -> None:
         for name in ("p", "p_corrected"):
             p = row.get(name)
             assert p is None or 0 < p <= 1, f"{name} is {p}"
-            assert p is None or row.get("n", FEW) >= FEW, f"a {name} from n = {row.get('n')}"
+            for count in ("n", "n_clusters"):
+                assert p is None or (row.get(count) or FEW) >= FEW, f"a {name} from {count} = {row[count]}"
         low, high = row.get("low"), row.get("high")
         assert low is None or high is None or low <= high
 

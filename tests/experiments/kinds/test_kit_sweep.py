@@ -32,6 +32,12 @@ def test_special_spam_is_read_as_the_special_and_not_as_its_most_active_weapon(s
     assert f"special {special} rather than with weapon {with_it[0]}" in str(custom["conclusion"])
     assert float(str(custom["special_share_of_weapon_variance"])) > 0.8
     assert float(str(custom["special_share_p"])) < 0.01
+    for row in rows_of(found, "combo_stats"):
+        assert (row["p"] is None) == (row["p_corrected"] is None) == (row["effect"] is None) == (row["n_clusters"] < 5)
+    assert any(row["n_clusters"] < 5 for row in rows_of(found, "combo_stats"))
+    assert custom["top_combo"] is None or all(
+        row["n_clusters"] >= 5 for row in rows_of(found, "combo_stats") if row["combo"] == custom["top_combo"]
+    )
     assert {"sub_stats", "special_stats", "combo_stats"} <= set(found.tables)
     assert context.planted is not None
     here = np.isin(context.group_values("weapon"), with_it)

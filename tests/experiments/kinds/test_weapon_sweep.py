@@ -49,7 +49,12 @@ def test_a_planted_weapon_is_dominant_and_leads_to_its_kit(subject: PlantedConte
     assert rows[0]["effect"] == pytest.approx(cohens_d(context.planted[here], context.planted[~here]).value)
     assert rows[0]["low"] < rows[0]["delta_from_global"] < rows[0]["high"]
     assert rows[0]["p_corrected"] < 0.01
-    assert any(top in claim for claim in found.claims)
+    (row,) = rows_of(found, "held_out")
+    assert row["weapon"] == top
+    assert row["held_out_n"] < here.sum()
+    size = f"{row['held_out_delta']:.3g} [{row['held_out_low']:.3g}, {row['held_out_high']:.3g}]"
+    assert f"by {size} in the held-out half (n = {row['held_out_n']}, p = " in found.claims[0]
+    assert top in found.claims[0]
     assert rows_of(found, "kits")[0]["special"] == SPECIAL_OF[top]
 
 
@@ -109,4 +114,10 @@ def test_substitution_is_that_of_each_base_context(subject: PlantedContext) -> N
         table[at] = subject.activations(changed, FEATURE)
     expected = (table - table.mean(axis=1, keepdims=True)).mean(axis=0)
     assert np.abs(expected).max() > 0.01
+    (row,) = rows_of(found, "held_out")
+    second, at = bases.is_held_out, list(rows).index(row["weapon"])
+    centred = table - table.mean(axis=1, keepdims=True)
+    assert at == centred[~second].mean(axis=0).argmax()
+    assert row["held_out_delta"] == pytest.approx(centred[second, at].mean())
+    assert row["held_out_low"] <= row["held_out_delta"] <= row["held_out_high"]
     np.testing.assert_allclose([row["mean_delta"] for row in rows.values()], expected, atol=1e-9)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from mechscope.experiments.changing.cells import FEW
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
+from mechscope.experiments.groups.means import GroupMeans
 
-__all__ = ["judge_groups"]
+__all__ = ["interpreted_row", "judge_groups"]
 
 DOMINANCE = 2.0
+
+
+def interpreted_row(means: GroupMeans, at: int) -> dict[str, Any]:
+    """The row of a group; one of fewer than 5 independent units keeps its counts and means alone."""
+    row = means.row(at)
+    if row["n_clusters"] < FEW:
+        row |= dict.fromkeys(("low", "high", "p", "p_corrected", "effect"))
+    return row
 
 
 def judge_groups(

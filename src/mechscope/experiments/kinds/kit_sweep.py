@@ -28,6 +28,7 @@ from mechscope.experiments.groups.conditions import (
 )
 from mechscope.experiments.groups.kits import explain_top, share_of_variance
 from mechscope.experiments.groups.means import GROUP_COLUMNS, group_means
+from mechscope.experiments.groups.verdicts import interpreted_row
 from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.specs import ExperimentSpec
@@ -139,13 +140,19 @@ def _observe(
         findings.table(
             f"{name}_stats",
             (name, *GROUP_COLUMNS),
-            [{name: means.names[at], **means.row(at)} for at in range(min(variables.top_k, len(means.names)))],
+            [
+                {name: means.names[at], **interpreted_row(means, at)}
+                for at in range(min(variables.top_k, len(means.names)))
+            ],
             caption=f"OBSERVATIONAL: mean activation by {' and '.join(parts)} against all rows, zeros included. "
             f"Weapons are the units (n_clusters): 95 % interval over them; p: kits dealt anew, max-T over "
             f"{len(means.names)}; effect: Cohen's d of rows.",
         )
-        findings.add(**{f"top_{name}": means.names[0], f"top_{name}_mean": means.mean[0]})
-        findings.add(**{f"top_{name}_delta": means.delta[0], f"top_{name}_p_corrected": means.p_corrected[0]})
+        told = [at for at in range(len(means.names)) if means.n_clusters[at] >= FEW]
+        if not told:
+            findings.warn(f"no {name} is shared by {FEW} {group}s with enough rows: none is interpreted")
+        top = {"": np.array(means.names), "_mean": means.mean, "_delta": means.delta, "_p_corrected": means.p_corrected}
+        findings.add(**{f"top_{name}{end}": each[told[0]].item() if told else None for end, each in top.items()})
         if name in attributes:
             deltas.append(means.delta)
             raised[name] = [
@@ -200,7 +207,11 @@ def _intervene(
             caption=f"The same base contexts with each {group} substituted, averaged over those that share the {name}: "
             f"less the mean over {len(names)}. 95 % cluster bootstrap; p: sign-flip, max-T; effect: d_z.",
         )
-        findings.add(**{f"top_{name}": known[order[0]], f"top_{name}_delta": cells.mean[order[0]]})
+        told = [at for at in order if not np.isnan(cells.p[at])]
+        if not told:
+            findings.warn(f"no {name} was measured in {FEW} independent base contexts: none is interpreted")
+        findings.add(**{f"top_{name}": known[told[0]] if told else None})
+        findings.add(**{f"top_{name}_delta": cells.mean[told[0]] if told else None})
     each = deltas[~np.isnan(deltas).any(axis=1)].mean(axis=0)
     findings.aggregate(mean_delta=float(each.mean()), std_delta=float(each.std(ddof=1)), n_samples=len(bases))
     findings.note(f"what is set is the {group}; that its {' or '.join(attributes)} acts is not shown by this alone")

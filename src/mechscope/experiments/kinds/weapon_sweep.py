@@ -14,7 +14,7 @@ from pydantic import AliasChoices, Field
 
 from mechscope.core import Spec, UsageError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.changing.cells import CELL_COLUMNS
+from mechscope.experiments.changing.cells import CELL_COLUMNS, FEW, paired_cells
 from mechscope.experiments.changing.selecting import ALPHA, confirm, with_halves
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.figures.bars import group_bars
@@ -30,7 +30,7 @@ from mechscope.experiments.groups.conditions import (
     substituted_deltas,
 )
 from mechscope.experiments.groups.means import GROUP_COLUMNS, GroupMeans, group_means
-from mechscope.experiments.groups.verdicts import judge_groups
+from mechscope.experiments.groups.verdicts import interpreted_row, judge_groups
 from mechscope.experiments.kind import ExperimentKind
 from mechscope.experiments.observing.confounders import confounders_of
 from mechscope.experiments.observing.levels import second_half
@@ -43,6 +43,8 @@ from mechscope.stats import adjusted_group_effects
 
 __all__ = ["WeaponSweep", "WeaponVariables"]
 
+HELD_OUT_COLUMNS = ("selecting_delta", "selecting_p_corrected", "held_out_delta", "held_out_low", "held_out_high",
+                    "held_out_n", "held_out_p", "holds")  # fmt: skip
 ADJUSTED_COLUMNS = ("adjusted", "adjusted_low", "adjusted_high")
 
 
@@ -127,17 +129,26 @@ def _observe(
     findings.table(
         f"{column}_stats",
         (column, *GROUP_COLUMNS, *ADJUSTED_COLUMNS),
-        [{column: means.names[at], **means.row(at), **adjusted.get(means.names[at], {})} for at in shown],
+        [{column: means.names[at], **interpreted_row(means, at), **adjusted.get(means.names[at], {})} for at in shown],
         caption="OBSERVATIONAL: mean activation of the group's rows against that of all rows, zeros included; 95 % "
         f"cluster bootstrap (t below 40 clusters); p by permutation, max-T over {len(means.names)} groups; "
         "effect: Cohen's d against the other rows; adjusted: at equal abilities.",
     )
-    raised = [means.is_raised(at) and bool(means.delta[at] >= least) for at in range(len(means.names))]
-    judge_groups(findings, context, column, means.names, means.delta, raised)
-    if raised[0] and _holds_in_halves(found, names, clusters, labels.tolist().index(means.names[0]), variables, seed):
+    told = [at for at in range(len(means.names)) if means.n_clusters[at] >= FEW]
+    if not told:
+        findings.warn(f"no {column} has {FEW} independent rows: none is interpreted")
+        return
+    raised = {means.names[at]: means.is_raised(at) and bool(means.delta[at] >= least) for at in told}
+    judge_groups(findings, context, column, tuple(raised), means.delta[told], list(raised.values()))
+    row = _held_out(found, names, clusters, labels.tolist(), variables, least, seed)
+    shown_row = [] if row is None else [{column: row["name"], **{key: row[key] for key in HELD_OUT_COLUMNS}}]
+    findings.table("held_out", (column, *HELD_OUT_COLUMNS), shown_row,
+                   caption=f"OBSERVATIONAL: the {column} with the largest delta in one half of the rows, held against "
+                   "the other half, from which the held-out numbers come.")  # fmt: skip
+    if row is not None and row["holds"] and raised.get(row["name"]):
         findings.claim(
-            f"rows with {column} {means.names[0]} have a higher activation of feature {spec.feature_id} than all rows "
-            f"together, by {means.delta[0]:.3g} (associated)"
+            f"rows with {column} {row['name']} have a higher activation of feature {spec.feature_id} than all rows "
+            f"together, {_said(row)} (associated)"
         )
 
 
@@ -176,25 +187,44 @@ def _adjusted(
     return {name: dict(zip(ADJUSTED_COLUMNS, map(float, rest), strict=True)) for name, *rest in ends}
 
 
-def _holds_in_halves(
-    found: Slice, names: np.ndarray, clusters: np.ndarray, top: int, variables: WeaponVariables, seed: int
-) -> bool:
-    """Whether one half of the clusters raises this group beyond chance and the other half confirms it."""
+def _held_out(
+    found: Slice,
+    names: np.ndarray,
+    clusters: np.ndarray,
+    labels: list[str],
+    variables: WeaponVariables,
+    least: float,
+    seed: int,
+) -> dict[str, Any] | None:
+    """The group with the largest delta in one half of the clusters, and what the other half says of it."""
     held = second_half(clusters, seed)
     n_fewest = max(2, variables.min_examples // 2)
-    halves = []
-    for part in (~held, held):
-        if (names[part] == top).sum() < n_fewest:
-            return False
-        labels = [str(at) for at in range(int(names.max()) + 1)]
-        halves.append(
+    try:
+        first, second = (
             group_means(
                 found.values[part], names[part], clusters[part], min_examples=n_fewest, seed=seed, labels=labels
             )
+            for part in (~held, held)
         )
-    first, second = halves
-    at = second.names.index(str(top))
-    return first.is_raised(first.names.index(str(top))) and bool(second.low[at] > 0 and second.p[at] < ALPHA)
+    except UsageError:  # no group is large enough in a half
+        return None
+    top = next((at for at in range(len(first.names)) if first.n_clusters[at] >= FEW), None)
+    if top is None or first.names[top] not in second.names:
+        return None
+    at = second.names.index(first.names[top])
+    holds = first.is_raised(top) and second.n_clusters[at] >= FEW and second.low[at] > 0 and second.p[at] < ALPHA
+    return {
+        "name": first.names[top], "selecting_delta": first.delta[top], "selecting_p_corrected": first.p_corrected[top],
+        "held_out_delta": second.delta[at], "held_out_low": second.low[at], "held_out_high": second.high[at],
+        "held_out_n": int(second.n[at]), "held_out_p": second.p[at],
+        "holds": bool(holds and second.delta[at] >= 0.5 * least),
+    }  # fmt: skip
+
+
+def _said(row: dict[str, Any]) -> str:
+    """What the held-out half says, in words."""
+    size = f"{row['held_out_delta']:.3g} [{row['held_out_low']:.3g}, {row['held_out_high']:.3g}]"
+    return f"by {size} in the held-out half (n = {row['held_out_n']}, p = {row['held_out_p']:.2g})"
 
 
 def _intervene(
@@ -232,11 +262,21 @@ def _intervene(
     findings.add(n_groups=len(names))
     raised = [bool(cells.low[at] > 0 and cells.p_corrected[at] < ALPHA and cells.mean[at] >= least) for at in order]
     judge_groups(findings, context, column, tuple(names[at] for at in order), cells.mean[order], raised)
-    top = order[0]
-    if raised[0] and selecting.p_corrected[top] < ALPHA and selecting.mean[top] > 0:
-        held = confirm(deltas[:, top], bases, sign=1.0, min_effect=least, seed=derive_seed(spec.seed, "confirm"))
-        if held.holds and not findings.violations:
-            findings.claim(
-                f"setting {column} to {names[top]} raises feature {spec.feature_id} by {cells.mean[top]:.3g} against "
-                f"the mean over {len(names)} of them"
-            )
+    top = int(np.argmax(np.nan_to_num(selecting.mean, nan=-np.inf)))
+    told = confirm(deltas[:, top], bases, sign=1.0, min_effect=least, seed=derive_seed(spec.seed, "confirm"))
+    second = bases.is_held_out
+    ends = paired_cells(deltas[second][:, [top]], bases.clusters[second], seed=derive_seed(spec.seed, "held out"))
+    row = {
+        column: names[top], "selecting_delta": selecting.mean[top], "selecting_p_corrected": selecting.p_corrected[top],
+        "held_out_delta": told.mean, "held_out_low": ends.low[0], "held_out_high": ends.high[0],
+        "held_out_n": told.n, "held_out_p": told.p,
+        "holds": bool(selecting.p_corrected[top] < ALPHA and selecting.mean[top] >= least and told.holds),
+    }  # fmt: skip
+    findings.table("held_out", (column, *HELD_OUT_COLUMNS), [row],
+                   caption=f"The {column} with the largest delta in one half of the base contexts, held against the "
+                   "other half, from which the held-out numbers come.")  # fmt: skip
+    if row["holds"] and raised[order.index(top)] and not findings.violations:
+        findings.claim(
+            f"setting {column} to {names[top]} raises feature {spec.feature_id} against the mean over {len(names)} of "
+            f"them, {_said(row)}"
+        )

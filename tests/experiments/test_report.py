@@ -74,6 +74,7 @@ def test_which_columns_are_estimates() -> None:
     assert estimate_columns(groups) == {"delta_from_global": ""}
     shares = ("token", "core_share", "core_low", "core_high", "core_n", "tail_share", "tail_low", "tail_high")
     assert estimate_columns(shares) == {"core_share": "core_", "tail_share": "tail_"}
+    assert estimate_columns(("tested", "tested_delta", "tested_low", "tested_high")) == {"tested_delta": "tested_"}
     assert estimate_columns(("n", "low", "high")) == {}
 
 

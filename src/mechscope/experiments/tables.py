@@ -36,8 +36,8 @@ class ResultTable(Spec):
 def estimate_columns(columns: Sequence[str]) -> dict[str, str]:
     """Which columns are estimates with an interval: name -> prefix of its two ends (`<prefix>low`, `<prefix>high`).
 
-    `adjusted_low` belongs to `adjusted`, else (and `low` always) to the nearest column before it, `adjusted_share` or
-    whatever, that is no count, spread or p.
+    `tested_low` belongs to the nearest column before it that begins with `tested_` and is no count, spread or p, else to
+    `tested`; `low` to the nearest such column of all.
     """
     found = {}
     for at, name in enumerate(columns):
@@ -45,7 +45,8 @@ def estimate_columns(columns: Sequence[str]) -> dict[str, str]:
         if name != "low" and not prefix.endswith("_"):
             continue
         before = [known for known in columns[:at] if known.startswith(prefix) and not _is_beside(known, prefix)]
-        estimate = prefix.removesuffix("_") if prefix.removesuffix("_") in columns else next(reversed(before), None)
+        bare = prefix.removesuffix("_")
+        estimate = next(reversed(before), bare if bare in columns else None)
         if estimate:
             found[estimate] = prefix
     return found

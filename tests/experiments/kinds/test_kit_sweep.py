@@ -29,7 +29,16 @@ def test_special_spam_is_read_as_the_special_and_not_as_its_most_active_weapon(s
     assert custom["top_weapon"] == with_it[0]
     assert custom["top_special"] == special
     assert custom["explained_by"] == "special"
-    assert f"special {special} rather than with weapon {with_it[0]}" in str(custom["conclusion"])
+    assert f"special {special} mostly explains the delta of weapon {with_it[0]}" in str(custom["conclusion"])
+    row = next(row for row in rows_of(found, "kit_of_top_weapon") if row["attribute"] == "special")
+    assert row["share_low"] < row["share_of_delta"] < row["share_high"]
+    assert f"{100 * row['share_of_delta']:.0f} % [{100 * row['share_low']:.0f}, " in str(custom["conclusion"])
+    assert row["flag"] == "n 5-20: few" or row["n_other_weapons"] < 5
+    (claim,) = [text for text in found.claims if "with one special" in text]
+    assert claim.endswith("associated)")
+    spam |= {with_it[0]: 2.3}
+    second = run(planted(subject, lambda weapons: np.array([spam.get(weapon, 0.2) for weapon in weapons])), "kit_sweep")
+    assert "special Ink Storm partly explains" in str(custom_of(second)["conclusion"])
     assert float(str(custom["special_share_of_weapon_variance"])) > 0.8
     assert float(str(custom["special_share_p"])) < 0.01
     for row in rows_of(found, "combo_stats"):
@@ -73,6 +82,7 @@ def test_noise_gives_no_kit(subject: PlantedContext) -> None:
         context = planted(subject, lambda weapons: np.full(len(weapons), 0.2), seed=seed)
         custom = custom_of(run(context, "kit_sweep"))
         assert custom["explained_by"] is None
+        assert not run(context, "kit_sweep").claims
 
 
 def test_substituted_kits_average_their_weapons(subject: PlantedContext) -> None:

@@ -15,6 +15,7 @@ from pydantic import Field
 from mechscope.core import Spec, UsageError, derive_seed, unknown_name
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.experiments.changing.cells import CELL_COLUMNS, FEW, paired_cells
+from mechscope.experiments.changing.selecting import ALPHA
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.figures.bars import group_bars
 from mechscope.experiments.findings import Findings
@@ -26,7 +27,7 @@ from mechscope.experiments.groups.conditions import (
     large_groups,
     substituted_deltas,
 )
-from mechscope.experiments.groups.kits import explain_top, share_of_variance
+from mechscope.experiments.groups.kits import agreement_p, explain_top, share_of_variance
 from mechscope.experiments.groups.means import GROUP_COLUMNS, group_means
 from mechscope.experiments.groups.verdicts import interpreted_row
 from mechscope.experiments.kind import ExperimentKind
@@ -159,7 +160,15 @@ def _observe(
                 n for at, n in enumerate(means.names) if means.is_raised(at) and means.n_clusters[at] >= FEW
             ]
             share, p = share_of_variance(found.values, weapons, of_weapon, seed)
+            held_out = agreement_p(found.values, weapons, of_weapon, seed)
             findings.add(**{f"{name}_share_of_weapon_variance": share, f"{name}_share_p": p})
+            findings.add(**{f"{name}_share_held_out_p": held_out if held_out == held_out else None})
+            if p * len(attributes) < ALPHA and held_out < ALPHA:
+                findings.claim(
+                    f"{group}s with one {name} have like activations of feature {spec.feature_id}: {100 * share:.0f} % "
+                    f"of the variance between {len(np.unique(weapons))} {group}s' means lies between {name}s (p = "
+                    f"{p:.2g}; held-out half of the {group}s: p = {held_out:.2g}; associated)"
+                )
     everything = np.concatenate(deltas)
     spread = float(everything.std(ddof=1)) if len(everything) > 1 else None
     findings.aggregate(mean_delta=float(everything.mean()), std_delta=spread, n_samples=len(found))
@@ -171,7 +180,7 @@ def _observe(
         seed=seed,
         labels=names.tolist(),
     )
-    explain_top(by_weapon, context, findings, group, attributes, raised)
+    explain_top(by_weapon, context, findings, group, attributes, raised, seed)
 
 
 def _intervene(

@@ -36,8 +36,8 @@ class ResultTable(Spec):
 def estimate_columns(columns: Sequence[str]) -> dict[str, str]:
     """Which columns are estimates with an interval: name -> prefix of its two ends (`<prefix>low`, `<prefix>high`).
 
-    `tested_low` belongs to the nearest column before it that begins with `tested_` and is no count, spread or p, else to
-    `tested`; `low` to the nearest such column of all.
+    `tested_low` belongs to the nearest column before it that begins with `tested_` and is no count, spread or p, else
+    to `tested`; `low` to the nearest such column of all.
     """
     found = {}
     for at, name in enumerate(columns):

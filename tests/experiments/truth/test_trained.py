@@ -141,13 +141,13 @@ def test_planted_tokens_are_enhancers(trained: tuple[ExperimentContext, dict[str
     drawn = np.random.default_rng(SEED).choice(sorted(features), N_STYLES, replace=False).tolist()
     binaries, families, lowered, suppressed = [], [], [], []
     for style in (style for style in PLANTED if style.name in drawn):
-        up, down = enhancers_of(context, features[style.name], n_bases=40)
+        up, down = enhancers_of(context, features[style.name], n_bases=150)
         binaries += [name in up for name in style.mains if name in context.domain.binaries]
         families += [name in up for name in style.extras]
         lowered += [name in down for name in style.extras]
         suppressed += [name for name in style.mains if name in down and name in context.domain.binaries]
     assert sum(binaries) >= 0.7 * len(binaries)
-    assert sum(families) >= 0.4 * len(families)  # 85 to 93 % from all of 60 base contexts and full training
+    assert sum(families) >= 0.4 * len(families)  # 85 to 93 % with full training, before tokens had to go beyond the median one
     assert sum(lowered) <= 0.25 * len(lowered)
     assert suppressed == []
 

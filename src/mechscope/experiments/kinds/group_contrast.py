@@ -159,7 +159,7 @@ class _Contrast:
         if column.decided_by is None and not column.is_inert:
             raise UsageError(
                 f"{column.name} ({column.kind}) is nothing that the domain can set as a group",
-                expected=" or ".join(self.context.domain.settable_groups) + ", what it decides, or a nuisance",
+                expected=", ".join([*self.context.domain.settable_groups, "what a group decides, or a nuisance"]),
                 todo='use the mode "observational"; family_1d_sweep and binary_presence change families and binaries',
             )
         bases = draw_bases(self.spec, self.context, findings, held=self.held, n_bases=BASES)

@@ -220,11 +220,8 @@ def _observe(
     )
     # a token's rows side by side, as they are packed
     masks = np.stack([context.rows_with(token)[found.rows] for token in tokens.ids.values()])
-    units = None if int(cluster.max()) + 1 == len(found) else cluster.reshape(-1)
-    first_units, other_units = (None, None) if units is None else (units[~second], units[second])
-    everything = count_in_high(masks.T, high, seed=seed, clusters=units)
-    first = count_in_high(masks[:, ~second].T, high[~second], seed=seed, clusters=first_units)
-    other = count_in_high(masks[:, second].T, high[second], seed=seed, should_correct=False, clusters=other_units)
+    everything, first = (count_in_high(masks[:, keep].T, high[keep], seed=seed) for keep in (slice(None), ~second))
+    other = count_in_high(masks[:, second].T, high[second], seed=seed, should_correct=False)
     rows = []
     for index, name in enumerate(tokens.ids):
         row = {"token": name, **{key: column[index] for key, column in everything.items()}}

@@ -18,6 +18,7 @@ from mechscope.corpora.corpus import ColumnRole
 from mechscope.corpora.domain import Context, Domain, Family
 from mechscope.corpora.domain_for import domain_for
 from mechscope.corpora.domain_rows import row_contexts, rung_table
+from mechscope.corpora.same_rows import first_alike
 from mechscope.experiments.changing.activation import ActivationFunction, Reading
 from mechscope.experiments.naming import ExperimentFolders
 from mechscope.features import FeatureInputs
@@ -26,6 +27,8 @@ from mechscope.models import Model
 from mechscope.workspace import Workspace, open_features, subject_named
 
 __all__ = ["ExperimentContext", "load_context"]
+
+FEW_REPEATS = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,11 +205,24 @@ class ExperimentContext:
         """The corpus rows as contexts."""
         return row_contexts(self.corpus, rows)
 
+    @cached_property
+    def alike(self) -> np.ndarray | None:
+        """The first row that each row repeats, as the model sees it, int64 [n_rows]; None where none does. Kept."""
+        return first_alike(self.corpus)
+
     def clusters_of(self, rows: np.ndarray) -> np.ndarray:
-        """What makes rows dependent: their document where the corpus has documents, else each row by itself."""
+        """What makes rows dependent: their document where the corpus has documents, else equal tokens and model inputs.
+
+        Returns `rows` itself where fewer than one in twenty repeats another (independent rows are that much faster, and
+        so few repeats weigh little), else the first row alike of each, int64.
+        """
         documents = self.corpus.names_with_role("document", "row")
         if not documents:
-            return rows
+            if self.alike is None:
+                return rows
+            alike = self.alike[rows]
+            n_repeats = len(rows) - np.count_nonzero(np.bincount(alike))
+            return rows if n_repeats < FEW_REPEATS * len(rows) else alike
         _, index = np.unique(self.corpus.column(documents[0])[rows].astype(str), return_inverse=True)
         return index.reshape(len(rows))
 

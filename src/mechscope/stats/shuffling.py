@@ -17,6 +17,7 @@ from mechscope.stats.samples import as_clusters, as_column, check_resamples
 __all__ = ["Shuffles"]
 
 BLOCK_NUMBERS = 4_000_000
+FEW_KINDS = 64
 
 
 class Shuffles:
@@ -52,12 +53,23 @@ class Shuffles:
         self.n_units = len(sizes)
         self.n_fixed = int(sizes[n_alike[self._kind] == 1].sum())
         self.is_free = len(n_alike) == 1 and self.n_units == n
+        # units mostly of one sample: few sizes and strata, each dealt at once
+        self._members = self._by_kinds() if not self.is_free and len(n_alike) <= FEW_KINDS else None
         if self.n_fixed == n:
             raise UsageError(
                 f"{n} samples in {self.n_units} units, no two of one size in one stratum",
                 expected="units that can exchange their values",
                 todo="use coarser strata, or smaller units",
             )
+
+    def _by_kinds(self) -> list[np.ndarray]:
+        """The samples of the units of each kind that has two or more, [units, samples of a unit]."""
+        found = []
+        for kind in range(int(self._kind.max()) + 1):
+            units = np.flatnonzero(self._kind == kind)
+            if len(units) > 1:
+                found.append(self._order[self._starts[units][:, None] + np.arange(self._sizes[units[0]])])
+        return found
 
     def blocks(self, n_shuffles: int, *, seed: int, n_block: int | None = None) -> Iterator[np.ndarray]:
         """Shuffled values, blocks [n, b] of `n_shuffles` in all; see `places`."""
@@ -80,6 +92,11 @@ class Shuffles:
         """Whose value each sample gets, [n]."""
         if self.is_free:
             return generator.permutation(len(self.values))
+        if self._members is not None:
+            given = np.arange(len(self.values))
+            for members in self._members:
+                given[members] = generator.permutation(members)
+            return given
         donor = np.empty(self.n_units, np.int64)
         donor[self._by_kind] = np.lexsort((generator.random(self.n_units), self._kind))
         # sample k of a unit gets the value of sample k of the unit that it is given

@@ -3,6 +3,8 @@
     delta       mean of the group minus mean of all rows
     interval    cluster bootstrap of that difference, 2000 resamples; t of the linearised difference below 40 clusters
     p           units (clusters) dealt anew among the groups, corrected over all groups by max-T (`group_dealing`)
+                units with rows of several groups: each unit's part in a group is dealt alone while fewer than half
+                of the rows are in such units, else rows are dealt within their units
     effect      Cohen's d of the group against all other rows
 Beyond 4096 units they are bound at random into 2048 bundles, which are resampled in their place: sums of bundles have
 the variance and the skewness of sums of units, known to 1.6 % instead of exactly. Everything is an association.
@@ -27,6 +29,7 @@ __all__ = ["GROUP_COLUMNS", "GroupMeans", "group_means"]
 
 N_RESAMPLES = 2000
 MOST_UNITS, N_BUNDLES = 4096, 2048
+MIXED_SHARE = 0.5
 MOST_CELLS = 4_000_000  # of units and groups, counted without sorting
 GROUP_COLUMNS = ("mean", "std", "n", "n_clusters", "delta_from_global", "low", "high", "p", "p_corrected", "effect",
                  "flag")  # fmt: skip
@@ -240,7 +243,8 @@ class _Grouped:
         """p alone and corrected over the groups."""
         if self.units is None:
             return deal_groups(self.centred, self.place, self.k, seed=seed)
-        is_whole = len(self.pair_unit) == self.n_units_all
-        if is_whole:
+        # a group's sum has one part of each unit: dealing the parts alone gives it the variance that it has
+        in_mixed = (np.bincount(self.pair_unit)[self.pair_unit] > 1) @ self.pair_n
+        if in_mixed < MIXED_SHARE * len(self.y):
             return deal_groups(self.pair_sum, self.pair_place, self.k, sizes=self.pair_n, seed=seed)
         return deal_groups(self.centred, self.place, self.k, strata=self.units, seed=seed)

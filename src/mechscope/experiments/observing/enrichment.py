@@ -5,13 +5,15 @@
    with K_ab the rows that hold both.
 2. p of a token: the exact two-sided hypergeometric tail.
 3. Corrected: |k - E k| / sd against the joint normal with these covariances (max-T, step-down), and never below p.
+   Rows that depend on each other (clusters) add the products of their scores to the covariances, where p is the
+   larger of the exact one and the normal one.
    Under cumulative coding the rungs of a family nearly coincide, and so cost hardly more than one test.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import hypergeom
+from scipy.stats import hypergeom, norm
 
 from mechscope.core import numpy_generator
 from mechscope.experiments.changing.cells import FEW
@@ -20,11 +22,12 @@ from mechscope.stats.max_t import HitCounts
 
 __all__ = ["count_in_high"]
 
-N_DRAWS = 4999
+N_DRAWS, ROWS_AT_ONCE = 4999, 20_000
+BLOCK_ROWS, BLOCK_WORDS = 8192, 1024
 
 
 def count_in_high(
-    masks: np.ndarray, high: np.ndarray, *, seed: int, should_correct: bool = True
+    masks: np.ndarray, high: np.ndarray, *, seed: int, should_correct: bool = True, clusters: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Counts, log odds (half a row added to each count) with Wald intervals, p and p_corrected, each [tokens].
 
@@ -33,6 +36,7 @@ def count_in_high(
     Args:
         masks: which rows hold each token, boolean [n, tokens]. high: boolean [n]. seed: of the draws.
         should_correct: False leaves `p_corrected` NaN, for a half that only confirms.
+        clusters: integers [n], equal where rows are not independent; None where all are.
 
     Cost: a population count of n / 64 words a pair of tokens.
     """
@@ -48,7 +52,16 @@ def count_in_high(
     p = np.where(known, np.minimum(1.0, 2 * tails), np.nan)
 
     excess = k_high - n_high * held / max(1, n)
-    corrected = _corrected(words, n, excess, known, n_high, seed) if should_correct else np.full(len(held), np.nan)
+    extra = np.zeros((len(held), len(held))) if clusters is None else _together_in_clusters(masks, high, clusters)
+    variance = n_high * n_other / (n * max(1, n - 1)) * held * (1 - held / max(1, n))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inflation = np.sqrt(1 + np.maximum(np.diag(extra), 0) / variance)
+        if clusters is not None:
+            p = np.fmax(p, np.where(known, 2 * norm.sf(np.abs(excess) / (np.sqrt(variance) * inflation)), np.nan))
+            error = error * np.where(known, inflation, 1.0)
+    corrected = (
+        _corrected(words, n, excess, known, n_high, seed, extra) if should_correct else np.full(len(held), np.nan)
+    )
 
     def kept(values: np.ndarray) -> np.ndarray:
         return np.where(known, values, np.nan)
@@ -62,13 +75,17 @@ def count_in_high(
     }  # fmt: skip
 
 
-def _corrected(words: np.ndarray, n: int, excess: np.ndarray, known: np.ndarray, n_high: int, seed: int) -> np.ndarray:
+def _corrected(
+    words: np.ndarray, n: int, excess: np.ndarray, known: np.ndarray, n_high: int, seed: int, extra: np.ndarray
+) -> np.ndarray:
     """Max-T p of the excess counts [tokens], NaN where not known."""
     hits = HitCounts(np.full(len(known), np.nan))
     if known.any():
         together = _together(words[known])
         held = np.diag(together)
         covariance = (together - np.outer(held, held) / n) * (n_high * (n - n_high) / (n * max(1, n - 1)))
+        more = extra[np.ix_(known, known)]
+        covariance += more + np.diag(np.maximum(np.diag(more), 0) - np.diag(more))
         error = np.sqrt(np.diag(covariance))
         size = np.full(len(known), np.nan)
         size[known] = np.abs(excess[known]) / error
@@ -81,17 +98,42 @@ def _corrected(words: np.ndarray, n: int, excess: np.ndarray, known: np.ndarray,
     return hits.p_adjusted()
 
 
+def _together_in_clusters(masks: np.ndarray, high: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """What rows of one cluster add to the covariance of the counts: the products of different rows, [tokens, tokens].
+
+    With v = (has - mean has)(is high - mean high) of each row, sum over clusters of (sum v)(sum v)' - sum v v'.
+    """
+    found, share, rate = np.zeros((masks.shape[1],) * 2), masks.mean(axis=0), high.mean()
+    order = np.argsort(clusters, kind="stable")
+    starts = np.flatnonzero(np.diff(clusters[order], prepend=clusters[order[0]] - 1))
+    sizes = np.diff(starts, append=len(order))
+    for size in np.unique(sizes[sizes > 1]):
+        of_size = starts[sizes == size]
+        for at in range(0, len(of_size), max(1, ROWS_AT_ONCE // int(size))):
+            part = of_size[at : at + max(1, ROWS_AT_ONCE // int(size))]
+            rows = order[part[:, None] + np.arange(size)].reshape(-1)
+            scores = (masks[rows] - share) * (high[rows] - rate)[:, None]
+            sums = scores.reshape(len(part), size, -1).sum(axis=1)
+            found += sums.T @ sums - scores.T @ scores
+    return found
+
+
 def _packed(masks: np.ndarray) -> np.ndarray:
     """Columns of booleans [n, columns] with a row to a bit, uint64 [columns, words]."""
-    packed = np.packbits(np.ascontiguousarray(masks.T), axis=1)
-    words = np.zeros((len(packed), -(-packed.shape[1] // 8)), np.uint64)
-    words.view(np.uint8)[:, : packed.shape[1]] = packed
+    n, n_columns = masks.shape
+    words = np.zeros((n_columns, -(-n // 64)), np.uint64)
+    of_column = words.view(np.uint8)[:, : -(-n // 8)]
+    for start in range(0, n, BLOCK_ROWS):  # a block is turned within the cache, however the masks lie in memory
+        block = np.packbits(np.ascontiguousarray(masks[start : start + BLOCK_ROWS].T), axis=1)
+        of_column[:, start // 8 : start // 8 + block.shape[1]] = block
     return words
 
 
 def _together(words: np.ndarray) -> np.ndarray:
     """In how many rows both of two packed columns are true, float64 [columns, columns]."""
     found = np.zeros((len(words), len(words)))
-    for at, own in enumerate(words):
-        found[at, at:] = np.bitwise_count(words[at:] & own).sum(axis=1, dtype=np.int64)
+    for start in range(0, words.shape[1], BLOCK_WORDS):
+        block = np.ascontiguousarray(words[:, start : start + BLOCK_WORDS])
+        for at, own in enumerate(block):
+            found[at, at:] += np.bitwise_count(block[at:] & own).sum(axis=1, dtype=np.uint32)
     return found + np.triu(found, 1).T

@@ -13,6 +13,8 @@ from mechscope.experiments import ExperimentContext, ExperimentSpec, find_kind, 
 from mechscope.experiments.changing.base_contexts import draw_bases
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.specs import DatasetSlice
+from mechscope.experiments.types import Mode
+from mechscope.testing.planted_builds import run_kind
 from mechscope.testing.planted_features import plant_feature
 
 
@@ -108,3 +110,17 @@ def test_a_planted_inert_companion_is_a_finding(builds: ExperimentContext) -> No
     assert not found.claims
     (said,) = found.findings
     assert said.startswith("object_shredder: rows differ though the intervention changes nothing")
+
+
+def test_claims_carry_interval_n_p_and_the_corpus(builds: ExperimentContext) -> None:
+    domain = builds.domain
+    context = plant_feature(builds.inputs, FEATURE, lambda one: 1.0 + 2.0 * domain.has(one, "comeback"))
+    for is_caused in (True, False):
+        mode: Mode = "interventional" if is_caused else "observational"
+        found = run_kind(context, "binary_presence", FEATURE, mode=mode, n_bases=100 if is_caused else None,
+                         observed_beside=False, tokens=["comeback"])  # fmt: skip
+        (row,) = rows_of(found, "binary_presence")
+        (claim,) = found.claims
+        of = "base contexts drawn evenly over its activity" if is_caused else "rows with it"
+        assert f"in {row['n']:,} {of} (p {row['p_corrected']:.2g} corrected)" in claim
+        assert ("] weighted to the corpus" in claim) == is_caused

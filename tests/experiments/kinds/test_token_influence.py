@@ -11,6 +11,8 @@ from scipy.stats import fisher_exact
 
 from mechscope.corpora.domain import Context
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, find_kind, get_runner_for_type
+from mechscope.experiments.changing.base_contexts import Bases
+from mechscope.experiments.changing.token_effects import SweptTokens, judge_tokens
 from mechscope.features import FeatureInputs
 from mechscope.testing.planted_features import plant_feature
 
@@ -115,9 +117,16 @@ def test_a_family_is_one_claim_from_the_rung_where_it_starts(inputs: FeatureInpu
     result = run(context, "interventional", n_bases=40)
     verb = "raises" if sign > 0 else "lowers"
     token = f"sub_power_up_{start}"
-    assert result.claims == (
-        f"sub_power_up from rung {start} on {verb} feature {FEATURE} by 1 ({token} set against unset)",
-    )
+    (claim,) = result.claims
+    assert claim.startswith(f"sub_power_up from rung {start} on")
+    assert f" {verb} feature {FEATURE} by " in claim
+    assert claim.endswith(f"({token} added where it was not)")
+    (row,) = (row for row in rows_of(result, "token_deltas") if row["token"] == token)
+    assert (row["tested"], row["tested_n"]) == ("added", row["n_added"])
+    assert row["tested_delta"] == pytest.approx(row["added_delta"])
+    assert f"by {abs(row['tested_delta']):.3g} [" in claim
+    assert f"in {row['tested_n']} base contexts" in claim
+    assert f"(p {row['tested_p_corrected']:.2g} corrected), by {abs(row['tested_corpus_delta']):.3g} [" in claim
     assert custom(result)["enhancers" if sign > 0 else "suppressors"] == [token]
     assert custom(result)["suppressors" if sign > 0 else "enhancers"] == []
     moving = [row for row in rows_of(result, "token_deltas") if row["family"] == "sub_power_up" and row["mean_delta"]]
@@ -134,3 +143,24 @@ def test_figures_show_the_strongest_tokens(planted: ExperimentContext, caused: E
     assert len(shown) == 30
     seen = find_kind("token_influence").draw(run(planted, "observational"))["tokens"]
     assert seen.traces[0]["name"].startswith("Log odds")
+
+
+def test_what_acts_at_one_rung_alone_is_not_claimed_of_those_above(inputs: FeatureInputs) -> None:
+    domain = plant_feature(inputs, FEATURE, lambda _: 1.0).domain
+    context = plant_feature(inputs, FEATURE, lambda c: 3.0 + 2.0 * (domain.rung(c, "sub_power_up") == 3))
+    result = run(context, "interventional", n_bases=100)
+    said = [claim for claim in result.claims if "raises" in claim]
+    assert all(claim.startswith("sub_power_up at rung 3 raises") for claim in said)
+    assert not any("rung 3 on" in claim for claim in result.claims)
+
+
+def test_a_token_whose_sign_depends_on_context_is_told() -> None:
+    """Taken from 30 contexts it was worth 2, added to 30 others it takes 2; beside it are tokens that do nothing."""
+    n = 60
+    removed, added = np.full((n, 4), np.nan), np.zeros((n, 4))
+    removed[:30, 0], added[:30, 0], added[30:, 0] = 2.0, np.nan, -2.0
+    removed[:30, 1:], added[:30, 1:] = 0.0, np.nan
+    bases = Bases([], np.zeros(n), np.zeros(n, np.int64), np.ones(n), np.arange(n), np.arange(n) % 2 == 1)
+    tokens = SweptTokens({name: at for at, name in enumerate("abcd")}, {}, {})
+    rows, _ = judge_tokens(tokens, removed, added, bases, least=0.1, seed=0)
+    assert [row["depends_on_context"] for row in rows] == [True, False, False, False]

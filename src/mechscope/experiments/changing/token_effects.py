@@ -19,12 +19,17 @@ import numpy as np
 from mechscope.core import derive_seed
 from mechscope.corpora.domain import Domain
 from mechscope.experiments.changing.base_contexts import Bases
-from mechscope.experiments.changing.cells import PairedCells
+from mechscope.experiments.changing.cells import PairedCells, paired_cells
+from mechscope.experiments.changing.corpus_means import corpus_means
+from mechscope.experiments.changing.lasting import said_rungs
 from mechscope.experiments.changing.selecting import ALPHA, Confirmation, confirm, with_halves
 from mechscope.experiments.contexts import ExperimentContext
 
-__all__ = ["SweptTokens", "judge_tokens", "token_names"]
+__all__ = ["TESTED_COLUMNS", "SweptTokens", "judge_tokens", "token_names"]
 
+TESTED_COLUMNS = ("tested", "tested_delta", "tested_low", "tested_high", "tested_n", "tested_p_corrected",
+                  "tested_corpus_delta", "tested_corpus_low", "tested_corpus_high", "said_rungs",
+                  "depends_on_context")  # fmt: skip
 UP, DOWN, NONE = "enhancer", "suppressor", ""
 
 
@@ -92,7 +97,7 @@ def judge_tokens(
     cells, selecting = with_halves(deltas, bases, seed=seed)
     added_at = {names[at]: len(names) + place for place, at in enumerate(of_family)}
     removed_at = {name: at + len(of_family) for name, at in added_at.items()}
-    chosen: dict[str, tuple[int, Confirmation]] = {}
+    chosen: dict[str, tuple[int, Confirmation, int]] = {}
 
     def try_cell(name: str, at: int) -> bool:
         """Whether the cell moves in the selecting half and the other confirms it; then it is kept for the token."""
@@ -104,7 +109,7 @@ def judge_tokens(
             for table in (deltas, beyond)
         )
         if told.holds and control.holds:
-            chosen[name] = (int(sign), told)
+            chosen[name] = (int(sign), told, at)
         return told.holds and control.holds
 
     for at, name in enumerate(names):
@@ -116,12 +121,44 @@ def judge_tokens(
         )
         if not any(try_cell(name, added_at[name]) for name in rungs):
             any(try_cell(name, removed_at[name]) for name in reversed(rungs))
+    split = [paired_cells(table, bases.clusters, seed=seed) for table in (removed, added)]
+    alone = [paired_cells(table - column, bases.clusters, seed=seed, should_bound=False)
+             for table, column in ((removed, typical_removed), (added, typical_added))]  # fmt: skip
+    sides = [np.sign(one.mean) * (one.p_corrected < ALPHA) for one in (*split, *alone)]
+    parts = (sides[0] * sides[1] < 0) & (sides[0] == sides[2]) & (sides[1] == sides[3])
     rows = []
     for at, name in enumerate(names):
         row = _row(name, at, cells, tokens, removed[:, at], added[:, at], chosen.get(name))
+        row |= dict.fromkeys(TESTED_COLUMNS) | {"depends_on_context": bool(parts[at])}
+        if name in chosen:
+            sign, _, cell = chosen[name]
+            row |= _tested(cells.row(cell), corpus_means(deltas[:, [cell]], bases, seed=seed)[0])
+            row["tested"] = "both" if cell == at else "added" if cell == added_at[name] else "removed"
+            row["said_rungs"] = _said_rungs(name, row["tested"], tokens, added_at, cells, sign)
         beside = typical[~np.isnan(together[:, at]), at]
         rows.append(row | {"typical_delta": float(beside.mean()) if len(beside) else None})
     return rows, cells.n_tested
+
+
+def _tested(cell: Mapping[str, Any], corpus: Mapping[str, float]) -> dict[str, Any]:
+    """The numbers of the very cell that was tested."""
+    kept = {f"tested_{name}": cell[name] for name in ("low", "high", "n", "p_corrected")}
+    return {"tested_delta": cell["mean_delta"], **kept, **{f"tested_{name}": value for name, value in corpus.items()}}
+
+
+def _said_rungs(
+    name: str, tested: str, tokens: SweptTokens, added_at: Mapping[str, int], cells: PairedCells, sign: int
+) -> str | None:
+    """Whether a family's verdict holds of the rungs above too, by what adding them does; None without a family."""
+    family = tokens.family_of.get(name)
+    if family is None:
+        return None
+    rung = tokens.rung_of[name]
+    if tested == "removed":
+        return f"with rung {rung} or more"
+    known = sorted((tokens.rung_of[one], at) for one, at in added_at.items()
+                   if tokens.family_of[one] == family and tokens.rung_of[one] >= rung)  # fmt: skip
+    return said_rungs([one for one, _ in known], [cells.row(at) for _, at in known], [0], sign=sign)
 
 
 def _typical(deltas: np.ndarray) -> np.ndarray:
@@ -138,7 +175,7 @@ def _row(
     tokens: SweptTokens,
     removed: np.ndarray,
     added: np.ndarray,
-    chosen: tuple[int, Confirmation] | None,
+    chosen: tuple[int, Confirmation, int] | None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"token": name, **cells.row(at), "verdict": NONE, "held_out_delta": None, "held_out_p": None}
     for word, values in (("removed", removed), ("added", added)):
@@ -146,7 +183,7 @@ def _row(
         row |= {f"{word}_delta": float(known.mean()) if len(known) else None, f"n_{word}": len(known)}
     row |= {"family": tokens.family_of.get(name), "start": None}
     if chosen is not None:
-        sign, told = chosen
+        sign, told, _ = chosen
         row |= {"verdict": UP if sign > 0 else DOWN, "held_out_delta": told.mean, "held_out_p": told.p}
         row["start"] = tokens.rung_of.get(name)
     return row

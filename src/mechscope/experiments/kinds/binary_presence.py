@@ -17,6 +17,7 @@ from mechscope.experiments.changing.constraints import Constraints
 from mechscope.experiments.changing.corpus_means import CORPUS_COLUMNS, corpus_means
 from mechscope.experiments.changing.responses import measure
 from mechscope.experiments.changing.selecting import ALPHA, confirm, with_halves
+from mechscope.experiments.changing.wording import said_of_cell
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.figures.dots import DotSeries, dots_figure
 from mechscope.experiments.findings import Findings
@@ -184,7 +185,8 @@ class _Presence:
             seed = derive_seed(spec.seed, f"confirm {name}")
             if confirm(deltas[:, at], bases, sign=sign, min_effect=self.least, seed=seed).holds:
                 word = "raises" if sign > 0 else "lowers"
-                findings.claim(f"{name} {word} feature {spec.feature_id} by {abs(cells.mean[at]):.3g}{self.where}")
+                size = said_of_cell(rows[-1], sign=sign)
+                findings.claim(f"{name} {word} feature {spec.feature_id}{self.where} {size}")
         findings.table(
             "binary_presence",
             ("binary", "mean_present", "mean_absent", *CELL_COLUMNS, *CORPUS_COLUMNS),
@@ -206,7 +208,7 @@ class _Presence:
             if row["confirmed"] and row["p_corrected"] < ALPHA:
                 findings.claim(
                     f"rows with {contrast.name} have another activation of feature {self.spec.feature_id} than rows "
-                    f"without, by {row['mean_delta']:+.3g}{self.where}, adjusted for "
+                    f"without{self.where}, {said_of_cell(row, of='rows with it')}, adjusted for "
                     f"{_some(contrast.observed.words)} (associated)"
                 )
         self._write_top(rows)

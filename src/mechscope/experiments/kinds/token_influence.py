@@ -23,9 +23,11 @@ from mechscope.experiments.changing.base_contexts import draw_bases
 from mechscope.experiments.changing.cells import CELL_COLUMNS, flag_of
 from mechscope.experiments.changing.changes import Change, Held, parse_held
 from mechscope.experiments.changing.constraints import Constraints
+from mechscope.experiments.changing.corpus_means import CORPUS_COLUMNS
 from mechscope.experiments.changing.responses import measure
 from mechscope.experiments.changing.selecting import ALPHA
-from mechscope.experiments.changing.token_effects import SweptTokens, judge_tokens, token_names
+from mechscope.experiments.changing.token_effects import TESTED_COLUMNS, SweptTokens, judge_tokens, token_names
+from mechscope.experiments.changing.wording import said_of_cell, said_size
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.figures.dots import DotSeries, dots_figure
 from mechscope.experiments.findings import Findings
@@ -44,7 +46,7 @@ __all__ = ["TokenInfluence", "TokenInfluenceVariables"]
 BASES, MOST_TOKENS, DRAWN = 150, 300, 30
 UNIT_COLUMNS = ("family", "start", "verdict")
 INFLUENCE_COLUMNS = ("token", *CELL_COLUMNS, "typical_delta", "removed_delta", "n_removed", "added_delta", "n_added",
-                     "held_out_delta", "held_out_p", *UNIT_COLUMNS)  # fmt: skip
+                     "held_out_delta", "held_out_p", *UNIT_COLUMNS, *TESTED_COLUMNS)  # fmt: skip
 ENRICHMENT_COLUMNS = ("token", "n_high_with", "n_high", "n_other_with", "n_other", "high_share", "other_share",
                       "log_odds", "low", "high", "p", "p_corrected", "held_out_p", *UNIT_COLUMNS, "flag")  # fmt: skip
 UP, DOWN, NONE = "enhancer", "suppressor", ""
@@ -107,7 +109,9 @@ class TokenInfluence(ExperimentKind):
                 odds = "more" if row["verdict"] == UP else "less"
                 findings.claim(
                     f"{_unit(row)} is {odds} common in high rows of feature {spec.feature_id} than in the others "
-                    f"(log odds {row['log_odds']:+.2g}{_where(held)}, associated)"
+                    f"(log odds {said_size(row['log_odds'], row['low'], row['high'])}, {row['n_high_with']:,} of "
+                    f"{row['n_high']:,} against {row['n_other_with']:,} of {row['n_other']:,} rows, "
+                    f"p {row['p_corrected']:.2g} corrected{_where(held)}, associated)"
                 )
             return
         caused = _intervene(spec, variables, context, findings, tokens, held)
@@ -155,6 +159,19 @@ def _where(held: Held) -> str:
 
 def _unit(row: Mapping[str, Any]) -> str:
     return f"{row['family']} (most so its rung {row['start']})" if row["family"] else str(row["token"])
+
+
+def _claim(row: Mapping[str, Any], feature: int, held: Held) -> str:
+    """What a token or family does, by the very cell that was tested."""
+    sign = 1 if row["verdict"] == UP else -1
+    cell = {name: row[f"tested_{name}"] for name in ("low", "high", "n", "p_corrected", *CORPUS_COLUMNS)}
+    done = {"added": "added where it was not", "removed": "taken from where it was"}.get(
+        row["tested"], "set against unset"
+    )
+    return (f"{row['family']} {row['said_rungs']}" if row["family"] else str(row["token"])) + (
+        f" {'raises' if sign > 0 else 'lowers'} feature {feature} "
+        f"{said_of_cell(cell | {'mean_delta': row['tested_delta']}, sign=sign)} ({row['token']} {done}{_where(held)})"
+    )
 
 
 def _tokens(context: ExperimentContext, findings: Findings, held: Held, *, must_switch: bool) -> SweptTokens:
@@ -220,8 +237,11 @@ def _observe(
     )
     # a token's rows side by side, as they are packed
     masks = np.stack([context.rows_with(token)[found.rows] for token in tokens.ids.values()])
-    everything, first = (count_in_high(masks[:, keep].T, high[keep], seed=seed) for keep in (slice(None), ~second))
-    other = count_in_high(masks[:, second].T, high[second], seed=seed, should_correct=False)
+    units = None if int(cluster.max()) + 1 == len(found) else cluster.reshape(-1)
+    first_units, other_units = (None, None) if units is None else (units[~second], units[second])
+    everything = count_in_high(masks.T, high, seed=seed, clusters=units)
+    first = count_in_high(masks[:, ~second].T, high[~second], seed=seed, clusters=first_units)
+    other = count_in_high(masks[:, second].T, high[second], seed=seed, should_correct=False, clusters=other_units)
     rows = []
     for index, name in enumerate(tokens.ids):
         row = {"token": name, **{key: column[index] for key, column in everything.items()}}
@@ -283,13 +303,15 @@ def _intervene(
     seed = derive_seed(spec.seed, "token influence")
     rows, n_tested = judge_tokens(tokens, removed, added, bases, least=least, seed=seed)
     findings.n_comparisons = n_tested
-    for row in (row for row in rows if row["verdict"]):
-        verb = "raises" if row["verdict"] == UP else "lowers"
-        since = f"{row['family']} from rung {row['start']} on" if row["family"] else row["token"]
-        size = abs(row["mean_delta"])
-        findings.claim(
-            f"{since} {verb} feature {spec.feature_id} by {size:.3g} ({row['token']} set against unset{_where(held)})"
-        )
+    for row in rows:
+        if row["depends_on_context"]:
+            findings.find(
+                f"{row['token']}: its sign depends on context: taken from contexts that have it, with minus without is "
+                f"{row['removed_delta']:+.3g} (n = {row['n_removed']:,}), added to those without it "
+                f"{row['added_delta']:+.3g} (n = {row['n_added']:,})"
+            )
+        elif row["verdict"]:
+            findings.claim(_claim(row, spec.feature_id, held))
     rows.sort(key=lambda row: -np.nan_to_num(row["mean_delta"], nan=-np.inf))
     findings.table(
         "token_deltas",
@@ -312,8 +334,12 @@ def _intervene(
 
 
 def _rank(rows: list[dict[str, Any]], value: str, top_k: int, columns: tuple[str, ...], findings: Findings) -> None:
-    """The tokens with a verdict, the strongest first."""
+    """The tokens with a verdict, the strongest first: by the cell that was tested."""
+
+    def size(row: Mapping[str, Any]) -> float:
+        return abs(_number(row[value] if row.get("tested") is None else row["tested_delta"]))
+
     for verdict in (UP, DOWN):
-        chosen = sorted((row for row in rows if row["verdict"] == verdict), key=lambda row: -abs(row[value]))[:top_k]
+        chosen = sorted((row for row in rows if row["verdict"] == verdict), key=size, reverse=True)[:top_k]
         findings.table(f"{verdict}s", columns, chosen, caption=f"The strongest {verdict}s, by {value}.")
         findings.add(**{f"{verdict}s": [row["token"] for row in chosen]})

@@ -156,9 +156,9 @@ def test_a_token_acts_where_the_planted_condition_holds_alone(builds: Experiment
     caused = influence(CAUSAL, stable_tokens=["run_speed_up_6"])
     assert caused.aggregates.custom["enhancers"] == [name]
     assert caused.tables["enhancers"].rows[0]["mean_delta"] == pytest.approx(2.0)
-    assert caused.claims == (
-        f"{name} raises feature {FEATURE} by 2 ({name} set against unset, on contexts with run_speed_up 6)",
-    )
+    (claim,) = caused.claims
+    assert claim.startswith(f"{name} raises feature {FEATURE} by 2 [2, 2] in ")
+    assert claim.endswith(f"({name} set against unset, on contexts with run_speed_up 6)")
     assert "run_speed_up_6" not in [row["token"] for row in caused.tables["token_deltas"].rows]
     seen = influence(OBSERVED, stable_tokens=["run_speed_up_6"])
     assert seen.aggregates.custom["enhancers"] == [name]

@@ -28,7 +28,7 @@ from mechscope.workspace import Workspace, open_features, subject_named
 
 __all__ = ["ExperimentContext", "load_context"]
 
-FEW_REPEATS = 0.05
+FEW_REPEATS = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,8 +213,8 @@ class ExperimentContext:
     def clusters_of(self, rows: np.ndarray) -> np.ndarray:
         """What makes rows dependent: their document where the corpus has documents, else equal tokens and model inputs.
 
-        Returns `rows` itself where fewer than one in twenty repeats another (independent rows are that much faster, and
-        so few repeats weigh little), else the first row alike of each, int64.
+        Returns `rows` itself where fewer than one in five repeats another (builds drawn apart can be alike, and what
+        takes rows as they are is many times as fast), else the first row alike of each, int64.
         """
         documents = self.corpus.names_with_role("document", "row")
         if not documents:

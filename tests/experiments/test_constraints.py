@@ -70,9 +70,14 @@ def items_of(context: Context) -> set[tuple[str, int]]:
 
 
 def unfamiliar_pairs(subject: ExperimentContext, context: Context, rows: list[set[tuple[str, int]]]) -> int:
-    """Pairs of items that the context's own row did not have and that fewer than 5 rows have, counted one by one."""
-    original = rows[context.row]
-    new = [pair for pair in combinations(sorted(items_of(context)), 2) if not set(pair) <= original]
+    """Pairs of items that the context's own row did not have and that fewer than 5 rows have, counted one by one.
+
+    Markers such as <NULL> say that nothing is there: they make no pair.
+    """
+    original, vocabulary = rows[context.row], subject.corpus.vocabulary
+    markers = {("token", token) for token in context.tokens if vocabulary[token].startswith("<")}
+    items = sorted(items_of(context) - markers)
+    new = [pair for pair in combinations(items, 2) if not set(pair) <= original]
     return sum(sum(set(pair) <= row for row in rows) < FEWEST_ROWS for pair in new)
 
 

@@ -133,3 +133,23 @@ def test_moments_without_written_out_indicators_are_those_of_the_whole_design(k:
     pairs = np.arange(n) // 2
     summed = influence[::2] + influence[1::2]
     np.testing.assert_allclose(fit.covariance(columns, y, strata, pairs)[0], summed.T @ summed, rtol=1e-8, atol=1e-12)
+
+
+def test_rounding_is_no_standard_error() -> None:
+    """Outcomes that the levels determine leave no residuals: no level gets an interval or a p out of rounding."""
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        n = int(generator.integers(100, 2000))
+        level = generator.integers(0, 4, n)
+        found = contrast_levels(
+            1.0 + 2.0 * (level >= 2),
+            level,
+            (1, 2, 3),
+            reference=0,
+            strata=np.zeros(n, np.int64),
+            covariates=np.zeros((n, 0)),
+            clusters=np.arange(n),
+            seed=seed,
+        )
+        assert np.isnan([found.adjusted, found.p, found.p_corrected]).all()
+        np.testing.assert_allclose(found.crude, [0, 2, 2], atol=1e-12)

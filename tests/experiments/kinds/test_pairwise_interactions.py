@@ -322,7 +322,7 @@ def test_rows_that_interact_where_the_model_does_not_are_a_finding(inputs: Featu
         ({"tokens": ["comeback"]}, "one token"),
         ({"tokens": ["comeback", "stealth_jmp"]}, "stealth_jump"),
         ({"tokens": ["quick_respawn_3", "QR 6"]}, "both set quick_respawn"),
-        ({"tokens": ["comeback", "comeback"]}, "named twice"),
+        ({"tokens": ["comeback", "comeback"]}, "one token"),
         ({"tokens": ["comeback", "haunt"], "stable_tokens": ["haunt"]}, "both set"),
         ({"tokens": ["comeback", "weapon=Splattershoot"]}, "Splattershot"),
         ({"tokens": ["comeback", "special=Ink Storm"]}, "special cannot be set"),

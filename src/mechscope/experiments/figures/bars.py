@@ -29,11 +29,14 @@ def group_bars(result: ExperimentResult, column: str) -> Figure:
         for row in known
     ]
     against = "each base context's mean over all of them" if is_set else "the mean of all rows, zeros included"
+    n_unbounded = sum(row["low"] is None for row in known)
+    few = f"; {n_unbounded} of {len(known)} have no interval (n < 5: not interpreted)" if n_unbounded else ""
     word = "set in the same base contexts" if is_set else "of the rows (associated)"
     return named_bars(
         bars,
         title=f"Activation by {column}",
-        caption=f"Feature {result.feature_id}: mean activation by {column} {word}, against {against}; 95 % intervals.",
+        caption=f"Feature {result.feature_id}: mean activation by {column} {word}, against {against}; "
+        f"95 % intervals{few}.",
         value_title="difference of activation",
         reference=0.0,
     )

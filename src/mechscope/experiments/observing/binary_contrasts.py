@@ -206,7 +206,7 @@ def _covariance(influences: np.ndarray) -> np.ndarray:
 
 def joint_p_of(estimates: np.ndarray, covariance: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """As `joint_p`, from the covariance [k, k]."""
-    errors = np.sqrt(np.diag(covariance))
+    errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     with np.errstate(invalid="ignore", divide="ignore"):
         size = np.where(errors > 0, np.abs(estimates) / errors, np.nan)
     hits = HitCounts(size)

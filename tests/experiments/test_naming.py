@@ -14,7 +14,9 @@ from mechscope.experiments import ExperimentFolders, ExperimentSpec, find_kind, 
 def test_ids_of_one_second_differ() -> None:
     ids = [new_id() for _ in range(5000)]
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(r"\d{8}_\d{6}_[0-9a-f]{10}", found) for found in ids)
+    assert all(re.fullmatch(r"\d{8}_\d{6}_[0-9a-f]{13}", found) for found in ids)
+    times = [found[:21] for found in ids]
+    assert times == sorted(times)
 
 
 def test_a_spec_without_an_id_gets_its_own() -> None:

@@ -9,15 +9,17 @@ from pathlib import Path
 
 __all__ = ["ExperimentFolders", "experiment_file_name", "new_id"]
 
-RANDOM_BYTES = 5
+RANDOM_BYTES = 4
 
 
 def new_id() -> str:
-    """A new id: the time to the second (UTC), as `20250607_142531`, and 10 random hexadecimal digits behind it.
+    """A new id: the time to the second (UTC), as `20250607_142531`, then in hexadecimal digits the microsecond (5) and a
+    random number (8).
 
-    Two ids of one second are equal with a chance of 1 in 10^12.
+    Ids sort by the time they were made. Two of one microsecond are equal with a chance of 1 in 4 * 10^9.
     """
-    return f"{datetime.now(UTC):%Y%m%d_%H%M%S}_{secrets.token_hex(RANDOM_BYTES)}"
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%d_%H%M%S}_{now.microsecond:05x}{secrets.token_hex(RANDOM_BYTES)}"
 
 
 def experiment_file_name(id: str, feature_id: int, type_name: str) -> str:  # noqa: A002  (the spec's own word)

@@ -1,4 +1,4 @@
-"""Weights and tokenizers through transformers, with errors that say what was tried."""
+"""Weights through transformers, with errors that say what was tried."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError  # the name of what torch's safe loader raises; nothing is unpickled here
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import torch
 import transformers
 from huggingface_hub import constants
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -29,18 +26,16 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     PretrainedConfig,
-    PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
-from mechscope.core import BadDataError, NotFoundError, UsageError
+from mechscope.core import NotFoundError, UsageError
 from mechscope.core.errors import nearest_name
+from mechscope.models.loading_faults import require_whole, telling
 
-__all__ = ["Loaded", "load_pretrained", "load_tokenizer", "quiet"]
+__all__ = ["Loaded", "can_find_hub", "load_pretrained", "quiet"]
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 LOADERS = (  # how an architecture's name ends, what loads it, and the configs which that knows
     (("ForCausalLM", "LMHeadModel"), AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING),
     (("ForMaskedLM", "ForPreTraining"), AutoModelForMaskedLM, MODEL_FOR_MASKED_LM_MAPPING),
@@ -70,12 +65,13 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
 
     Raises:
         NotFoundError: nothing there, and no hub to be reached; a folder without weights.
-        UsageError: a type that transformers does not know, or an architecture without an output head that we know.
+        UsageError: a type that transformers does not know, an architecture without an output head that we know, or
+            weights that need a package which is not installed (quantised ones, mostly).
         BadDataError: a config from which no model can be built; weights that are damaged, unsafe to load, or lack a
             part.
     """
-    with quiet(), _telling(source, known_names):
-        offline = not Path(source).is_dir() and not _can_find_hub()
+    with quiet(), telling(source, known_names):
+        offline = not Path(source).is_dir() and not can_find_hub()
         _require_known_type(source, offline=offline)
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
         architecture = next(iter(config.architectures or ()), "")
@@ -96,13 +92,9 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
             trust_remote_code=False,
             output_loading_info=True,
             local_files_only=offline,
+            ignore_mismatched_sizes=True,  # its own error points to a log that is muted here; ours names the sizes
         )
-    if missing := sorted(report["missing_keys"]):
-        raise BadDataError(
-            f"the weights in {source} lack {missing[0]!r} and {len(missing) - 1} more",
-            expected=f"every parameter of {architecture}",
-            todo="the checkpoint is incomplete: use another one",
-        )
+    require_whole(report, source, architecture)
     return Loaded(module, _unused(report["unexpected_keys"], architecture))
 
 
@@ -140,21 +132,7 @@ def _require_known_type(source: str, *, offline: bool) -> None:
     )
 
 
-def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
-    """The tokenizer beside a model, or None when there is none (transformers would make up an empty one)."""
-    folder = Path(source)
-    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        return None
-    with quiet():
-        try:
-            offline = not folder.is_dir() and not _can_find_hub()
-            found = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
-        except (OSError, ValueError, KeyError):
-            return None
-    return found if isinstance(found, PreTrainedTokenizerBase) else None
-
-
-def _can_find_hub() -> bool:
+def can_find_hub() -> bool:
     """Whether the hub's host has an address: without one, every request would be tried for half a minute."""
     if getproxies():
         return True
@@ -178,39 +156,3 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if had_bar:
             logging.enable_progress_bar()
-
-
-@contextmanager
-def _telling(source: str, known_names: Iterable[str]) -> Iterator[None]:
-    try:
-        yield
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
-        raise BadDataError(
-            f"the weights in {source} cannot be loaded: {_first_line(error)}",
-            expected="model.safetensors that belongs to the config.json beside it",
-            todo="copy the model again, or save it with save_pretrained(..., safe_serialization=True)",
-        ) from error
-    except (StrictDataclassError, LookupError, TypeError, AttributeError) as error:
-        raise _unbuildable(source, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-    except (OSError, ValueError) as error:
-        if Path(source).is_dir():
-            raise _unbuildable(source, _first_line(error)) from error
-        near = nearest_name(source, known_names)
-        raise NotFoundError(
-            f"no model {source!r}: looked for a shipped subject, a folder, the local hub cache and the hub "
-            f"({_first_line(error)})",
-            expected=f"a shipped subject ({', '.join(known_names) or 'none'}), a model folder, or a hub id",
-            todo=f"did you mean {near!r}?" if near else "check the name, or the network if it is a hub id",
-        ) from error
-
-
-def _unbuildable(source: str, why: str) -> BadDataError:
-    return BadDataError(
-        f"no model can be built from {source}: {why:.300}",
-        expected="a config.json that transformers accepts, and the weights that belong to it",
-        todo="correct config.json, or copy the model again",
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0]

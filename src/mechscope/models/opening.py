@@ -20,8 +20,9 @@ from mechscope.models.component_map import ComponentMap
 from mechscope.models.discovery import discover_map
 from mechscope.models.family import LoadingFamily
 from mechscope.models.first_forward import require_forward
-from mechscope.models.loading import load_pretrained, load_tokenizer
+from mechscope.models.loading import load_pretrained
 from mechscope.models.openable import require_parts, require_unwrapped
+from mechscope.models.tokenizer_files import load_tokenizer
 from mechscope.models.weights import require_values
 
 __all__ = ["Opened", "open_source", "read_device", "shipped_models"]
@@ -135,10 +136,18 @@ def _open_pretrained(
     _require_same_heads(found, config)
     module = module.to(device).eval()
     found = _tried(module, found, config, is_given=component_map is not None)
-    tokenizer = load_tokenizer(source)
-    if tokenizer is None:
-        notes = (*notes, f"{name} has no tokenizer: text cannot be given to it, token ids can")
-    return Opened(name, module, found, config, tokenizer, notes=notes)
+    tokenizer, told = _tokenizer_of(name, source)
+    return Opened(name, module, found, config, tokenizer, notes=(*notes, *told))
+
+
+def _tokenizer_of(name: str, source: str) -> tuple[PreTrainedTokenizerBase | None, tuple[str, ...]]:
+    """The tokenizer, or a note on why there is none: a model runs on token ids without one."""
+    try:
+        tokenizer = load_tokenizer(source)
+    except BadDataError as error:
+        return None, (f"{error.seen}; text cannot be given to {name}, token ids can. To do: {error.todo}",)
+    note = f"{name} has no tokenizer: text cannot be given to it, token ids can"
+    return tokenizer, (() if tokenizer is not None else (note,))
 
 
 def _find_map(module: nn.Module, config: Mapping[str, Any] | None) -> tuple[ComponentMap, tuple[str, ...]]:

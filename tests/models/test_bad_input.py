@@ -128,6 +128,7 @@ def test_a_tokenizer_without_a_pad_token_pads_only_when_told_with_what(tmp_path:
     assert model.tokenizer is not None
     assert model.tokenizer.pad_token_id is None
     refused(model, lambda: model.tokenize(["cats", "the", ""]), UsageError, "text 2 has no token")
+    refused(model, lambda: model.tokenize("cats"), UsageError, "the text 'cats' by itself", "[text]")
     model.tokenizer.add_tokens(["dogs"])
     long, short = "cats dogs cats", "sleep"
     refused(model, lambda: model.tokenize([long, short]), UsageError, "without a pad token", "pad_id=0")

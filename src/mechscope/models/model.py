@@ -301,7 +301,8 @@ class Model:
         """A batch of texts through the model's own tokenizer, padded on the given side.
 
         Raises:
-            UsageError: no tokenizer; a text without a token; texts of different lengths, no pad token and no `pad_id`.
+            UsageError: no tokenizer; a text that stands in no list; a text without a token; texts of different
+                lengths, no pad token and no `pad_id`.
         """
         return tokenize_texts(self.tokenizer, texts, name=self.name, side=side, pad_id=pad_id)
 

@@ -26,7 +26,12 @@ def tokenize_texts(
         raise UsageError(
             f"text for {name}, which came without a tokenizer",
             expected="a model folder with its tokenizer files, or token ids",
-            todo="save the tokenizer beside the model, or make a batch of ids: Batch.from_rows([[1, 2, 3]])",
+            todo="save the tokenizer beside the model (model.notes say when one is there and cannot be read), or make "
+            "a batch of ids: Batch.from_rows([[1, 2, 3]])",
+        )
+    if isinstance(texts, str):  # a sequence too, of texts of one character each
+        raise UsageError(
+            f"the text {texts!r:.60} by itself", expected="a list of texts", todo="put it into a list: [text]"
         )
     rows = [tokenizer(text)["input_ids"] for text in texts]
     if empty := [index for index, row in enumerate(rows) if not row]:

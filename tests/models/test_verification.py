@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +9,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM
 
 from mechscope.core import LayerComponent, NotFoundError, UsageError
-from mechscope.core.kinds import FAMILIES
-from mechscope.models import Batch, ComponentMap, Model, Tap, Verification, check_cache
-from mechscope.models.check_cache import verified
-from mechscope.models.checks import CheckResult
-from mechscope.models.network import Network
+from mechscope.models import Batch, ComponentMap, Model, Tap, Verification
 
 Bare = Callable[[str], nn.Module]
 
@@ -176,55 +171,6 @@ def test_without_checks_only_unreachable_sites_are_refused(bare: Bare) -> None:
     model = Model.open(module, component_map=right.updated(mlp="ln_2"), verify=False)
     assert not model.verification.was_run
     assert model.verification.failed == {}
-
-
-def test_a_check_is_remembered_by_architecture_sizes_and_versions(
-    bare: Bare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(check_cache.FOLDER_VARIABLE, str(tmp_path))
-    module = bare("llama")
-    config = module.config.to_dict()  # type: ignore[union-attr,operator]
-    network = Network(module, FAMILIES.get("llama")().component_map(config))
-    calls: list[nn.Module] = []
-    handle = module.register_forward_pre_hook(lambda module, args: calls.append(module))
-
-    def n_calls(*, forgets: bool = False, may_recall: bool = True, **changes: Any) -> tuple[int, CheckResult]:
-        calls.clear()
-        if forgets:
-            check_cache._KNOWN.clear()
-        result = verified(network, config={**config, **changes}, should_check=True, may_recall=may_recall)
-        return len(calls), result
-
-    n_first, first = n_calls(forgets=True)
-    n_recalled, recalled = n_calls(forgets=True)
-    assert n_first > n_recalled == n_calls()[0] == 0
-    assert recalled.verification == first.verification.updated(remembered=True)
-    assert (recalled.shapes, recalled.habits) == (first.shapes, first.habits)
-    assert n_calls(may_recall=False)[0] == n_first
-    assert n_calls(rms_norm_eps=0.1)[0] == n_first
-    for path in tmp_path.glob("checks/*.json"):
-        path.write_bytes(path.read_bytes()[:100])
-    assert n_calls(forgets=True)[0] == n_first, "a damaged file is measured over"
-    handle.remove()
-
-
-def test_a_forward_that_was_replaced_is_measured(bare: Bare) -> None:
-    module = bare("gpt2")
-    assert Model.open(module).verification.failed == {}
-    mlp = module.get_submodule("transformer.h.1.mlp")
-    right = mlp.forward
-    mlp.forward = lambda hidden: right(hidden).cumsum(dim=1).flip(1)
-    assert not Model.open(module).verification.remembered
-    assert "mlp_post:1" in Model.open(module).verification.failed
-
-
-def test_a_cache_that_cannot_be_written_costs_only_time(
-    bare: Bare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv(check_cache.FOLDER_VARIABLE, str(tmp_path / "file"))
-    check_cache._KNOWN.clear()
-    assert Model.open(bare("gpt2")).verification.failed == {}
 
 
 def test_a_map_that_is_wrong_about_heads_is_caught(bare: Bare) -> None:

@@ -1,8 +1,9 @@
 """Checks remembered, in the process and on disk: the same architecture, sizes and versions are measured once.
 
 What a component map claims is a matter of the code and the sizes, not of the weights, so a result is kept by config,
-map, the class and shapes of every part, dtype, device type and the versions of torch and transformers. `mechscope model
-verify` measures anew.
+map, the class, shapes and dtypes of every part, the attention that each config names, which weights are all zero,
+dtype, device type and the versions of torch and transformers. Only what passed is remembered: a refusal may be the
+fault of one checkpoint's weights, so it is measured in every open. `mechscope model verify` measures anew.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_modules
 
 from mechscope.core import LayerComponent, Spec, UserError, digest_file, digest_of, read_mapping
 from mechscope.models.checks import CheckResult, Verification
+from mechscope.models.eager import named_implementations
 from mechscope.models.network import Habits, Network
 from mechscope.models.verification import verify
 from mechscope.store import write_json
@@ -29,6 +33,8 @@ __all__ = ["FOLDER_VARIABLE", "verified"]
 FOLDER_VARIABLE = "MECHSCOPE_CACHE"
 
 KNOWN = frozenset({"torch", "transformers", "mechscope"})  # their versions are part of the key
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+N_SAMPLED = 64  # a weight with a number among its first is not all zero; only the others are looked through
 _KNOWN: dict[str, CheckResult] = {}
 
 
@@ -48,31 +54,48 @@ def verified(
 ) -> CheckResult:
     """`verify`, or what it gave before for the same architecture, sizes and versions. Sets the network's habits.
 
-    Nothing is recalled for a module without a config, nor for one with a part whose class is somebody's own or whose
-    `forward` was replaced: their code may have changed since.
+    Nothing is recalled or remembered for a module without a config, nor for one with a part whose class is somebody's
+    own, whose `forward` was replaced, or that carries hooks: their code may have changed since.
     """
-    is_known = config is not None and all(map(_is_known_code, network.module.modules()))
+    is_known = config is not None and all(map(_is_known_code, network.module.modules())) and not _has_global_hooks()
     key = _key(network, config) if should_check and is_known and config is not None else None
-    result = _recall(key) if key and may_recall else None
+    result = _recall(key, network) if key and may_recall else None
     if result is None:
         result = verify(network, should_check=should_check)
-        if key:
+        if key and _refused(result.verification) == _reasons(network):
             _remember(key, result)
+        elif key:
+            _forget(key)
     network.habits = result.habits
     return result
+
+
+def _reasons(network: Network) -> dict[str, str]:
+    """The sites that the map cannot reach in this module, as every check finds them, with the reason."""
+    return {str(site): reason for site, reason in network.refused.items()}
+
+
+def _refused(verification: Verification) -> dict[str, str]:
+    return {check.site: check.note for check in verification.checks if not check.passed}
 
 
 def _key(network: Network, config: Mapping[str, Any]) -> str:
     parameter = next(network.module.parameters())
     versions = (torch.__version__, transformers.__version__, _code())
+    choices = named_implementations(network.module)
     kind = f"{type(network.module).__module__}.{type(network.module).__qualname__}"
     plain = json.dumps({**config, "_name_or_path": ""}, sort_keys=True, default=str)
-    facts = (kind, network.component_map.digest, parameter.dtype, parameter.device.type, *versions, plain)
+    facts = (kind, network.component_map.digest, parameter.dtype, parameter.device.type, *versions, plain, choices)
     return digest_of([*map(str, facts), *_structure(network.module)])
 
 
 def _is_known_code(part: nn.Module) -> bool:
-    return type(part).__module__.partition(".")[0] in KNOWN and "forward" not in vars(part)
+    is_hooked = any(getattr(part, hooks, None) for hooks in HOOKS)
+    return type(part).__module__.partition(".")[0] in KNOWN and "forward" not in vars(part) and not is_hooked
+
+
+def _has_global_hooks() -> bool:
+    return bool(torch_modules._has_any_global_hook())  # type: ignore[no-untyped-call]
 
 
 @lru_cache(maxsize=1)
@@ -82,11 +105,15 @@ def _code() -> str:
 
 
 def _structure(module: nn.Module) -> Iterator[str]:
-    """Every part with its class, the shapes of its own weights, and whether somebody hooked into it."""
+    """Every part with its class and its own weights: shape, dtype, and whether nothing but zeros is in them."""
     for name, part in module.named_modules():
-        shapes = [tuple(weight.shape) for weight in part.parameters(recurse=False)]
-        n_hooks = len(part._forward_hooks) + len(part._forward_pre_hooks)
-        yield f"{name} {type(part).__module__}.{type(part).__qualname__} {shapes} {n_hooks}"
+        weights = [(tuple(own.shape), own.dtype, _is_zero(own)) for own in part.parameters(recurse=False)]
+        yield f"{name} {type(part).__module__}.{type(part).__qualname__} {weights}"
+
+
+def _is_zero(weight: Tensor) -> bool:
+    """Such a part does nothing, so that other sites die with it, and some differences cannot be measured."""
+    return not bool((weight.flatten()[:N_SAMPLED] != 0).any()) and not bool((weight != 0).any())
 
 
 def _folder() -> Path:
@@ -96,9 +123,12 @@ def _folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mechscope" / "checks"
 
 
-def _recall(key: str) -> CheckResult | None:
-    if key in _KNOWN:
-        return _KNOWN[key]
+def _recall(key: str, network: Network) -> CheckResult | None:
+    result = _KNOWN.get(key) or _read(key)
+    return result if result and _refused(result.verification) == _reasons(network) else None
+
+
+def _read(key: str) -> CheckResult | None:
     try:
         stored = _Stored.parse(read_mapping(_folder() / f"{key}.json"))
     except (OSError, UserError):
@@ -128,3 +158,10 @@ def _remember(key: str, result: CheckResult) -> None:
         write_json(folder / f"{key}.json", stored.to_json())
     except (OSError, UserError):
         return  # a home that cannot be written: the check is measured again next time
+
+
+def _forget(key: str) -> None:
+    """Drop what passed earlier: with these weights it does not."""
+    _KNOWN.pop(key, None)
+    with suppress(OSError):
+        (_folder() / f"{key}.json").unlink(missing_ok=True)

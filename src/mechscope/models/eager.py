@@ -10,8 +10,9 @@ from transformers import PretrainedConfig
 
 from mechscope.core import LayerComponent
 
-__all__ = ["eager_attention", "needs_eager"]
+__all__ = ["eager_attention", "named_implementations", "needs_eager"]
 
+IMPLEMENTATION = "_implementation_internal"  # how the fields end in which a config keeps what runs (attention, experts)
 FIELD = "_attn_implementation_internal"  # the public setter would also write into configs that keep another choice
 
 
@@ -32,6 +33,15 @@ def eager_attention(module: nn.Module) -> Iterator[None]:
     finally:
         for key, choice in before.items():
             setattr(configs[key], FIELD, choice)
+
+
+def named_implementations(module: nn.Module) -> list[dict[str, str | None]]:
+    """What each config of a transformers model has chosen to run, config by config."""
+    configs = {id(config): config for part in module.modules() if isinstance(config := _config(part), PretrainedConfig)}
+    return [
+        {name: value for name, value in sorted(vars(config).items()) if name.endswith(IMPLEMENTATION)}
+        for config in configs.values()
+    ]
 
 
 def _config(part: nn.Module) -> object:

@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from mechscope.core import BadDataError, LayerComponent, NotFoundError, UsageError, UserError
 from mechscope.models import Batch, Capture, ComponentMap, Edit, Model
+from mechscope.models.lens import direct_logit_attribution, logit_lens
 from mechscope.models.loading import quiet
 from mechscope.models.positions import from_left, from_right, span
 from mechscope.testing.zoo import DECODERS, OTHERS
@@ -184,7 +185,7 @@ def quantised() -> Model:
 
 
 def test_quantised_weights_cost_the_sites_that_need_them_and_no_others(quantised: Model) -> None:
-    reason = "the weights of 'transformer.h.0.attn.c_proj' cannot be read as a dense matrix"
+    reason = "the weights of 'transformer.h.0.attn.c_proj' cannot be read: they are quantised (torch.int8)"
     assert quantised.verification.failed["head_out:0"] == f"reached: {reason}"
     assert set(quantised.verification.failed) == {f"head_out:{layer}" for layer in range(3)}
     refused(quantised, lambda: quantised.parse_sites("head_out:0"), NotFoundError, reason)
@@ -203,7 +204,45 @@ def test_a_quantised_unembedding_gives_no_directions() -> None:
     module.lm_head = Int8Projection(dense)
     model = Model.open(module)
     directions = torch.eye(model.d_model)[:2]
-    refused(model, lambda: model.output_directions(directions), UsageError, "is not a dense floating-point matrix")
+    refused(model, lambda: model.output_directions(directions), UsageError, "they are quantised (torch.int8)")
+
+
+class Scaled(nn.Linear):
+    """A linear module with a scale of its own, which a weight in float8 needs and one in float32 may have."""
+
+    def __init__(self, dense: nn.Linear, dtype: torch.dtype, scale: float) -> None:
+        super().__init__(dense.in_features, dense.out_features, bias=False)
+        self.weight = nn.Parameter((dense.weight.detach() / scale).to(dtype), requires_grad=False)
+        self.scale = scale
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return functional.linear(input, self.weight.to(input.dtype)) * self.scale
+
+
+def test_float8_weights_count_as_quantised() -> None:
+    module = DECODERS["llama"]()
+    assert isinstance(module, LlamaForCausalLM)
+    for layer in module.model.layers:
+        layer.self_attn.o_proj = Scaled(layer.self_attn.o_proj, torch.float8_e4m3fn, 0.01)
+    module.lm_head = Scaled(module.lm_head, torch.float8_e4m3fn, 0.01)
+    model = Model.open(module)
+    told = "they are quantised (torch.float8_e4m3fn)"
+    assert set(model.verification.failed) == {f"head_out:{layer}" for layer in range(3)}
+    refused(model, lambda: model.capture(BATCH, "head_out:0"), NotFoundError, told)
+    refused(model, lambda: model.output_directions(torch.eye(model.d_model)[:2]), UsageError, told)
+    refused(model, lambda: direct_logit_attribution(model, BATCH, 3), UsageError, told)
+    assert logit_lens(model, BATCH).output_error < 1e-5
+
+
+def test_an_unembedding_with_a_scale_of_its_own_gives_no_directions() -> None:
+    module = DECODERS["llama"]()
+    assert isinstance(module, LlamaForCausalLM)
+    module.lm_head = Scaled(module.lm_head, torch.float32, 0.5)
+    model = Model.open(module)
+    told = "a Scaled whose output is not x W + b: it is off by 5.0e-01"
+    refused(model, lambda: model.output_directions(torch.eye(model.d_model)[:2]), UsageError, told)
+    refused(model, lambda: direct_logit_attribution(model, BATCH, 3), UsageError, told)
+    assert logit_lens(model, BATCH).output_error < 1e-5
 
 
 @pytest.mark.parametrize("text", ["resid_post:1", "z:1.h2", "pattern:1", "logits"])

@@ -15,11 +15,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechscope.core import UsageError
-from mechscope.models.projections import NormParts, projection_bias, projection_matrix, read_norm
+from mechscope.models.projections import (
+    NormParts,
+    follows_form,
+    projection_bias,
+    projection_matrix,
+    read_norm,
+    require_linear,
+)
 
 __all__ = ["FinalMap", "LinearParts", "read_final_map"]
 
-FORM_TOLERANCE = 1e-4
 SMALL = 1e-3
 
 
@@ -44,9 +50,10 @@ def read_final_map(module: nn.Module, *, like: Float[Tensor, "d_model"]) -> Fina
     if (norm := read_norm(module)) is not None:
         return norm
     try:
-        return LinearParts(projection_matrix(module).detach(), projection_bias(module))
+        require_linear(module)
     except UsageError:
         return None if [*module.parameters()] else _weightless_norm(module, like)
+    return LinearParts(projection_matrix(module).detach(), projection_bias(module))
 
 
 def _weightless_norm(module: nn.Module, like: Tensor) -> NormParts | None:
@@ -59,12 +66,6 @@ def _weightless_norm(module: nn.Module, like: Tensor) -> NormParts | None:
         scale = small.square().sum() / (small * module(probe * SMALL)).sum()
         epsilon = float((scale.square() - small.square().mean()).clamp(min=0.0))
         parts = NormParts(ones, 0.0, is_centred, epsilon)
-        if all(_agrees(module, parts, probe * size) for size in (1.0, SMALL)):
+        if all(follows_form(module, parts, probe * size) for size in (1.0, SMALL)):
             return parts
     return None
-
-
-def _agrees(module: nn.Module, parts: NormParts, x: Tensor) -> bool:
-    seen, told = module(x).float(), parts.linear(x, parts.scale(x)).float()
-    tolerance = FORM_TOLERANCE if x.dtype in {torch.float32, torch.float64} else 1e-2
-    return bool((told - seen).abs().max() <= tolerance * seen.abs().max().clamp(min=1e-12))

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from mechscope.core import UsageError
 from mechscope.models.component_map import ComponentMap
 from mechscope.models.final_maps import FinalMap, LinearParts, read_final_map
-from mechscope.models.projections import projection_matrix
+from mechscope.models.projections import projection_matrix, require_linear
 
 __all__ = ["output_directions", "token_strings"]
 
@@ -26,7 +26,9 @@ def output_directions(
             expected="'unembedding' in its component map",
             todo="name the linear map to the outputs in the component map",
         )
-    matrix = projection_matrix(module.get_submodule(component_map.unembedding))
+    unembedding = module.get_submodule(component_map.unembedding)
+    require_linear(unembedding)
+    matrix = projection_matrix(unembedding)
     final = None
     if component_map.final_norm is not None and component_map.pooled is None:
         final = _final_map(module, component_map)

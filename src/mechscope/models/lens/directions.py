@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechscope.core import BadDataError, UsageError
-from mechscope.models.projections import projection_bias, projection_matrix
+from mechscope.models.projections import projection_bias, projection_matrix, require_linear
 
 __all__ = ["VocabularyDirection", "vocabulary_direction"]
 
@@ -45,6 +45,7 @@ class VocabularyDirection:
 
     def in_stream(self, unembedding: torch.nn.Module) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, "n"]]:
         """W_U w and b_U w in float64, without the logit scale. Raises UsageError when W_U cannot be read."""
+        require_linear(unembedding)
         matrix, bias = projection_matrix(unembedding).detach(), projection_bias(unembedding)
         row = bias.detach() if isinstance(bias, Tensor) else matrix.new_zeros(matrix.shape[1])
         if self.weights is not None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mechscope.core import LayerComponent, UsageError
 from mechscope.models.component_map import ComponentMap, HeadTap, Tap, blocks_of, find_module
+from mechscope.models.opened_parts import OpenedPart
 from mechscope.models.points import (
     Access,
     Seen,
@@ -24,7 +25,7 @@ from mechscope.models.points import (
     scaled,
     total,
 )
-from mechscope.models.projections import NormParts, input_width, projection_matrix, read_norm
+from mechscope.models.projections import NormParts, input_width, projection_matrix, read_norm, why_unreadable
 
 __all__ = ["BlockSites", "site_accesses"]
 
@@ -201,16 +202,18 @@ class BlockSites:
         if None in fields or not n_heads:
             return None
         z_point = self._tap(f"{prefix}attention_projection", at="input")
-        projection = self.root.get_submodule(z_point.module)
-        if input_width(projection) is None:
-            raise _UnreadableError(f"the weights of {z_point.module!r} cannot be read as a dense matrix")
+        projection = OpenedPart(self.root, z_point.module)
+        if (why := why_unreadable(projection.found())) is not None:
+            raise _UnreadableError(f"the weights of {z_point.module!r} cannot be read: {why}")
         norm, norm_point = self.attention_norm()
         needs = (z_point,) if norm_point is None else (z_point, norm_point)
+        after = None if norm_point is None else OpenedPart(self.root, norm_point.module)
 
         def read(raw: Tensor, seen: Seen) -> Tensor:
-            shares = head_shares(seen[z_point], projection_matrix(projection), n_heads)
-            if norm is not None and norm_point is not None:
-                shares = norm.linear(shares, norm.scale(seen[norm_point]).unsqueeze(-2))
+            shares = head_shares(seen[z_point], projection_matrix(projection.found()), n_heads)
+            if norm is not None and norm_point is not None and after is not None:
+                parts = norm.reread(after.found())
+                shares = parts.linear(shares, parts.scale(seen[norm_point]).unsqueeze(-2))
             return scaled(shares, factor)
 
         return Access(

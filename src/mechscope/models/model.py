@@ -27,7 +27,7 @@ from mechscope.models.sweeps import Metric as SweepMetric
 from mechscope.models.sweeps import SweepResult, SweepSettings, sweep
 from mechscope.models.texts import tokenize_texts
 from mechscope.models.trials import path_shape
-from mechscope.models.weights import digest_weights, require_finite_weights
+from mechscope.models.weights import DigestMemory, require_finite_weights
 
 __all__ = ["Model"]
 
@@ -59,6 +59,7 @@ class Model:
         self.tokenizer = opened.tokenizer
         self.notes = (*opened.notes, *checked.verification.notes)
         self._vocabulary = opened.vocabulary
+        self._digest = DigestMemory()
         self._failed = self.verification.failed
         self._shapes = checked.shapes
         self.n_layers = self._network.n_layers
@@ -108,10 +109,13 @@ class Model:
         """What the logits mean."""
         return self.component_map.kind
 
-    @cached_property
+    @property
     def weights_digest(self) -> str:
-        """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers; made on first use."""
-        return digest_weights(self.module)
+        """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers.
+
+        Made on first use, and again after weights were changed (writes through `tensor.data` are not noticed).
+        """
+        return self._digest.of(self.module)
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...] | None:

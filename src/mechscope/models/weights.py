@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import TypeAlias
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
 from mechscope.core import BadDataError
 
-__all__ = ["digest_weights", "require_finite_weights", "require_values"]
+__all__ = ["DigestMemory", "digest_weights", "require_finite_weights", "require_values"]
+
+State: TypeAlias = tuple[tuple[str, int, int, torch.dtype], ...]  # name, address, version and dtype of each tensor
 
 
 def digest_weights(module: nn.Module) -> str:
@@ -21,6 +25,34 @@ def digest_weights(module: nn.Module) -> str:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         state.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
     return state.hexdigest()
+
+
+class DigestMemory:
+    """The digest of a module's weights, made anew when one of them was replaced, moved or written into.
+
+    Torch counts what is written into a tensor, but for what goes through `tensor.data` or outside of torch: that is
+    not seen. Tensors made in inference mode are not counted at all; with one of these nothing is remembered.
+    """
+
+    def __init__(self) -> None:
+        self._state: State | None = None
+        self._tensors: list[ref[Tensor]] = []
+        self._digest = ""
+
+    def of(self, module: nn.Module) -> str:
+        """See `digest_weights`; the cost of a look at every tensor where nothing has changed."""
+        named = list(_tensors(module))
+        state = None
+        if not any(tensor.is_inference() for _, tensor in named):
+            state = tuple((name, tensor.data_ptr(), tensor._version, tensor.dtype) for name, tensor in named)
+        # the tensors themselves are looked at too: a new one may lie where an old one was freed
+        is_known = len(named) == len(self._tensors) and all(
+            known() is tensor for known, (_, tensor) in zip(self._tensors, named, strict=True)
+        )
+        if state is None or state != self._state or not is_known:
+            self._digest = digest_weights(module)
+            self._state, self._tensors = state, [ref(tensor) for _, tensor in named]
+        return self._digest
 
 
 def require_values(module: nn.Module) -> None:

@@ -123,6 +123,17 @@ def test_another_model_or_site_is_refused(affine_net: nn.Module, affine_map: Com
         lens.translate(LayerComponent(kind="resid_pre", layer=1), torch.zeros(2, 96))
 
 
+def test_weights_that_changed_after_the_fit_are_refused(affine_net: nn.Module, affine_map: ComponentMap) -> None:
+    model = Model.open(affine_net, component_map=affine_map)
+    train, held_out = token_batches(3, seed=1), token_batches(1, seed=2)
+    lens = fit_tuned_lens(model, train, held_out, QUICK)
+    lens.read(model, held_out[0])
+    with torch.no_grad():
+        next(model.module.parameters()).mul_(2)
+    with pytest.raises(UsageError, match="with weights"):
+        lens.read(model, held_out[0])
+
+
 @pytest.mark.parametrize("name", ["gemma2", "granite", "set", "vit", "t5"])
 def test_every_kind_of_end_can_be_fitted(opened: Callable[[str], Any], name: str) -> None:
     case = opened(name)

@@ -33,7 +33,11 @@ class SubstitutedRows:
 
 @runtime_checkable
 class TableDomain(Protocol):
-    """A domain that substitutes in many contexts at once."""
+    """A domain that judges and substitutes in many contexts at once."""
+
+    def faults_table(self, contexts: Sequence[Context]) -> list[Sequence[str]]:
+        """`faults` of each context."""
+        ...
 
     def substitute_table(
         self, contexts: Sequence[Context], changes: Sequence[Mapping[str, Any]]

@@ -13,7 +13,7 @@ RANDOM_BYTES = 4
 
 
 def new_id() -> str:
-    """A new id: the time to the second (UTC), as `20250607_142531`, then in hexadecimal digits the microsecond (5) and a
+    """A new id: the time to the second (UTC), as `20250607_142531`, then the microsecond (5 hexadecimal digits) and a
     random number (8).
 
     Ids sort by the time they were made. Two of one microsecond are equal with a chance of 1 in 4 * 10^9.

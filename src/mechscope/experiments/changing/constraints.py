@@ -8,7 +8,7 @@ never given up: an illegal change is not run whether a constraint is named or no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from mechscope.core import unknown_name
 from mechscope.corpora.domain import Context, Domain
+from mechscope.corpora.substituted_rows import TableDomain
 from mechscope.experiments.changing.companions import Companions
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import FLOOR_RATE, Findings
@@ -34,6 +35,7 @@ NUMBER = re.compile(r"\d+")
 SEVERAL_RUNGS = re.compile(r"lacks its lower tokens|one token a family|never writes them together|shows the rungs")
 ONE_RUNG, FLOOR, GEAR = "one_rung_per_family", "no_weapon_gating_if_relu_floor", "valid_gear_combinations"
 BUDGET, FAMILIAR = "max_ap_budget", "avoid_ood_token_combinations"
+READ_AT_ONCE = 4096
 FEWEST_ROWS = 5
 """Rows of the corpus in which two tokens must stand together for their pair to be familiar."""
 
@@ -100,11 +102,21 @@ class Constraints:
 
     def broken_rule(self, context: Context) -> str | None:
         """The first rule of the domain, or of `one_rung_per_family` where it is named, that a context breaks."""
-        faults = self.context.domain.faults(context)
+        return self.broken_rules([context])[0]
+
+    def broken_rules(self, contexts: Sequence[Context]) -> list[str | None]:
+        """`broken_rule` of each context; in one go where the domain can."""
+        domain = self.context.domain
+        if isinstance(domain, TableDomain):
+            found = domain.faults_table(contexts)
+        else:
+            found = [domain.faults(context) for context in contexts]
+        broken = [faults[0] if faults else None for faults in found]
         # the rules of sets know families; in a text nothing but the constraint forbids a second rung further on
-        if faults or ONE_RUNG not in self.names or self.context.corpus.kind == "set":
-            return faults[0] if faults else None
-        return next(_several_rungs(self.context.domain, context), None)
+        if ONE_RUNG in self.names and self.context.corpus.kind != "set":
+            broken = [why or next(_several_rungs(domain, context), None)
+                      for why, context in zip(broken, contexts, strict=True)]  # fmt: skip
+        return broken
 
     def keeps(self, rows: np.ndarray) -> np.ndarray:
         """Which corpus rows an observational experiment may use, boolean [n]; the others are logged and counted.
@@ -119,10 +131,12 @@ class Constraints:
         kept = np.ones(len(rows), bool)
         if not set(self.names) & set(OF_ROWS):
             return kept
-        for at, context in enumerate(self.context.contexts_of(rows)):
-            if broken := self.broken_rule(context):
-                self.refused(broken, what=ILLEGAL_ROW)
-                kept[at] = False
+        for start in range(0, len(rows), READ_AT_ONCE):
+            contexts = self.context.contexts_of(rows[start : start + READ_AT_ONCE])
+            for at, broken in enumerate(self.broken_rules(contexts), start=start):
+                if broken:
+                    self.refused(broken, what=ILLEGAL_ROW)
+                    kept[at] = False
         return kept
 
     def floor(self, values: np.ndarray, *, touches_group: bool) -> bool:

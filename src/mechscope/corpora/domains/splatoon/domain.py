@@ -129,6 +129,19 @@ class SplatoonDomain:
         state, wrong = self._coding.read(context.tokens)
         return [*wrong, *(() if wrong else self._coding.state_faults(state)), *self._input_faults(context)]
 
+    def faults_table(self, contexts: Sequence[Context]) -> list[Sequence[str]]:
+        """`faults` of each context; where nothing is wrong about a microsecond each."""
+        places, bits, is_plain = self._table.read(contexts)
+        reasons = self._table.judge.reasons(places, bits)
+        found: list[Sequence[str]] = []
+        for at, context in enumerate(contexts):
+            if not is_plain[at]:
+                found.append(self.faults(context))
+                continue
+            why = self._table.judge.words(int(reasons[at]), places[at], int(bits[at])) if reasons[at] else ()
+            found.append([*why, *self._input_faults(context)])
+        return found
+
     def is_legal(self, context: Context) -> bool:
         """Whether some gear set, full or not, shows exactly these tokens."""
         return not self.faults(context)
@@ -168,9 +181,14 @@ class SplatoonDomain:
         self, contexts: Sequence[Context], changes: Sequence[Mapping[str, Any]]
     ) -> SubstitutedRows | None:
         """Every change in every context, as arrays; see `TableDomain`. About a microsecond each."""
-        read = [self._coding.read(context.tokens) for context in contexts]
+        places, bits, is_plain = self._table.read(contexts)
         given = {WEAPON_INPUT} if self._kits else set()
-        if any(wrong for _, wrong in read) or any(set(context.inputs) != given for context in contexts):
+        for at in np.flatnonzero(~is_plain).tolist():
+            state, wrong = self._coding.read(contexts[at].tokens)
+            if wrong:
+                return None
+            places[at], bits[at] = self._table.places(state), state.main_only
+        if any(context.inputs.keys() != given for context in contexts):
             return None
         for change in changes:
             for family, rung in change.get("rungs", {}).items():
@@ -185,7 +203,7 @@ class SplatoonDomain:
                        if change.get("groups") else here for change in changes]  # fmt: skip
             if any(map(self._input_faults, contexts)):
                 return None
-        found = self._table.substituted([state for state, _ in read], changes)
+        found = self._table.substituted(places, bits, changes)
         if found is None or weapons is None:
             return found
         return replace(found, inputs={WEAPON_INPUT: np.stack(weapons)[found.change, found.context]})

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from mechscope.corpora.domains.splatoon.points import BUDGET, MAIN_POINTS, N_MAINS, N_SUBS, POSSIBLE_POINTS, slots_of
 
-__all__ = ["Bucket", "bucket_of", "slot_faults"]
+__all__ = ["Bucket", "bucket_of", "cheapest_slots", "slot_faults"]
 
 Bucket = tuple[int, int]
 """The least points of a rung, and the first points beyond it."""
@@ -36,7 +36,7 @@ def slot_faults(buckets: tuple[Bucket, ...], n_main_only: int) -> tuple[str, ...
     """
     reachable: tuple[Pair, ...] = ((n_main_only, 0),)
     for bucket in buckets:
-        sums = ((m + mains, s + subs) for m, s in reachable for mains, subs in _cheapest(bucket))
+        sums = ((m + mains, s + subs) for m, s in reachable for mains, subs in cheapest_slots(bucket))
         reachable = _undercut_by_none(pair for pair in sums if pair[0] <= N_MAINS and pair[1] <= N_SUBS)
     if n_main_only <= N_MAINS and reachable:
         return ()
@@ -48,7 +48,8 @@ def slot_faults(buckets: tuple[Bucket, ...], n_main_only: int) -> tuple[str, ...
 
 
 @lru_cache(maxsize=1024)
-def _cheapest(bucket: Bucket) -> tuple[Pair, ...]:
+def cheapest_slots(bucket: Bucket) -> tuple[Pair, ...]:
+    """The pairs (mains, subs) whose points lie in a bucket and that no other such pair undercuts."""
     low, end = bucket
     slots = [slots_of(points) for points in POSSIBLE_POINTS if low <= points < end]
     return _undercut_by_none((slot.mains, slot.subs) for slot in slots)

@@ -2,29 +2,29 @@
 
 1. A build is a row of places on the families' ladders (0: absent) and its main-only abilities as bits.
 2. A change writes into columns of all rows: a place, bits, a weapon.
-3. Whether slots can carry a row depends on its rungs as a multiset: rows are told apart by their sorted buckets, and
-   each multiset is judged once.
+3. All rows are judged at once, see `judging`.
 4. The tokens of legal rows are where the ladder reaches the token's own place: one comparison a token and row.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from mechscope.corpora.corpus import Ragged
+from mechscope.corpora.domain import Context
 from mechscope.corpora.domains.splatoon.coding import State, TokenCoding
+from mechscope.corpora.domains.splatoon.judging import BuildJudge
 from mechscope.corpora.substituted_rows import SubstitutedRows
 
 __all__ = ["BuildTable"]
 
 NOBODY = 127
 """A place that no row reaches."""
-CLASH = 1 << 15
 
 
 class BuildTable:
@@ -32,29 +32,57 @@ class BuildTable:
 
     def __init__(self, coding: TokenCoding) -> None:
         self.coding = coding
-        self._known: dict[bytes, tuple[str, ...]] = {}
         self._ladders = [(0, *family.rungs) for family in coding.families.values()]
+        self.judge = BuildJudge(coding, self._ladders)
 
-    def substituted(self, states: Sequence[State], changes: Sequence[Mapping[str, Any]]) -> SubstitutedRows | None:
-        """Every change of every state, without inputs; None where a change switches several tokens."""
-        places, bits = self.places(states), np.array([state.main_only for state in states], dtype=np.int64)
+    def substituted(
+        self, places: np.ndarray, bits: np.ndarray, changes: Sequence[Mapping[str, Any]]
+    ) -> SubstitutedRows | None:
+        """Every change of every build, without inputs; None where a change switches several tokens."""
         made = [self.changed(places, bits, change) for change in changes]
-        if not states or not changes or any(one is None for one in made):
+        if not len(bits) or not changes or any(one is None for one in made):
             return None
         all_places, all_bits = (np.concatenate(parts) for parts in zip(*(one for one in made if one), strict=True))
-        change = np.repeat(np.arange(len(changes)), len(states))
-        faults = self.faults(all_places, all_bits)
-        legal = np.flatnonzero([not why for why in faults])
-        refused = Counter((at, "; ".join(why)) for at, why in zip(change.tolist(), faults, strict=True) if why)
+        change = np.repeat(np.arange(len(changes)), len(bits))
+        reasons = self.judge.reasons(all_places, all_bits)
+        legal = np.flatnonzero(reasons == 0)
+        refused: dict[tuple[int, str], int] = {}
+        why, first, kind = np.unique(reasons, return_index=True, return_inverse=True)
+        counts = np.bincount(change * len(why) + kind.reshape(-1), minlength=len(changes) * len(why))
+        for at in np.flatnonzero(counts).tolist():
+            column, index = divmod(at, len(why))
+            if why[index]:
+                said = self.judge.words(int(why[index]), all_places[first[index]], int(all_bits[first[index]]))
+                key = column, "; ".join(said)
+                refused[key] = refused.get(key, 0) + int(counts[at])
         tokens = self.tokens(all_places[legal], all_bits[legal])
-        return SubstitutedRows(tokens, {}, legal % len(states), change[legal], dict(refused))
+        return SubstitutedRows(tokens, {}, legal % len(bits), change[legal], refused)
 
-    def places(self, states: Sequence[State]) -> np.ndarray:
-        """Places on the ladders, int8 [rows, families]."""
-        at = [{rung: place for place, rung in enumerate(ladder)} for ladder in self._ladders]
-        return np.array(
-            [[where[rung] for where, rung in zip(at, state.rungs, strict=True)] for state in states], np.int8
-        ).reshape(len(states), len(at))
+    def read(self, contexts: Sequence[Context]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Places int8 [n, families], bits int64 [n], and which contexts are what `tokens` writes for them, boolean [n]:
+        of the others neither says anything."""
+        lengths = np.fromiter((len(context.tokens) for context in contexts), np.int64, count=len(contexts))
+        tokens = np.fromiter(chain.from_iterable(context.tokens for context in contexts), np.int64, count=lengths.sum())
+        row = np.repeat(np.arange(len(contexts)), lengths)
+        places, bits = np.zeros((len(contexts), len(self._ladders)), np.int8), np.zeros(len(contexts), np.int64)
+        ids, column, place, bit = self._of_token
+        at = np.searchsorted(ids, tokens).clip(max=len(ids) - 1)
+        known = ids[at] == tokens
+        of_family = known & (place[at] != NOBODY)
+        np.maximum.at(places, (row[of_family], column[at[of_family]]), place[at[of_family]])
+        np.bitwise_or.at(bits, row[known], bit[at[known]])
+        written = self.tokens(places, bits)
+        # rows that are not written in rising order are read by themselves
+        is_alike = (written.lengths == lengths) & (np.bincount(row[~known], minlength=len(contexts)) == 0)
+        both = is_alike[row]
+        theirs = np.repeat(is_alike, written.lengths)
+        differs = row[both][written.ids[theirs] != tokens[both]]
+        is_alike[differs] = False
+        return places, bits, is_alike
+
+    def places(self, state: State) -> np.ndarray:
+        """Places of one build on the ladders, int8 [families]."""
+        return np.array([ladder.index(rung) for ladder, rung in zip(self._ladders, state.rungs, strict=True)], np.int8)
 
     def changed(
         self, places: np.ndarray, bits: np.ndarray, change: Mapping[str, Any]
@@ -83,24 +111,6 @@ class BuildTable:
         places[:, column] = np.where(is_there, here if on else place - 1, place if on else here)
         return places, bits
 
-    def faults(self, places: np.ndarray, bits: np.ndarray) -> list[tuple[str, ...]]:
-        """Why no gear set carries each row; empty for legal ones."""
-        keys = np.zeros((len(places), places.shape[1] + 2), np.uint8)
-        keys[:, :-2] = np.sort(self._buckets[np.arange(places.shape[1]), places], axis=1)
-        pieces = np.array(self.coding.piece_bits, dtype=np.int64)
-        clashes = (np.bitwise_count(bits[:, None] & pieces) > 1).any(axis=1)
-        # where no two need one gear piece, how many there are is all that matters
-        kept = np.where(clashes, bits | CLASH, np.bitwise_count(bits))
-        keys[:, -2], keys[:, -1] = kept & 255, kept >> 8
-        found = []
-        for at, key in enumerate(keys.view(f"V{keys.shape[1]}").reshape(-1).tolist()):
-            faults = self._known.get(key)
-            if faults is None:
-                rungs = tuple(ladder[place] for ladder, place in zip(self._ladders, places[at].tolist(), strict=True))
-                faults = self._known[key] = self.coding.state_faults(State(rungs, int(bits[at])))
-            found.append(faults)
-        return found
-
     def tokens(self, places: np.ndarray, bits: np.ndarray) -> Ragged:
         """The tokens of each row in rising order; `<NULL>` for rows without any."""
         ids, column, place, bit = self._of_token
@@ -113,17 +123,6 @@ class BuildTable:
         row, token = np.nonzero(holds)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(places)))]).astype(np.int64)
         return Ragged(ids[token].astype(np.int32), indptr)
-
-    @cached_property
-    def _buckets(self) -> np.ndarray:
-        """A number for the bucket of each family and place, equal for equal buckets; 0 for absent, uint8."""
-        known: dict[Any, int] = {None: 0}
-        table = np.zeros((len(self._ladders), max(map(len, self._ladders), default=1)), np.uint8)
-        for at, ladder in enumerate(self._ladders):
-            for place, rung in enumerate(ladder):
-                bucket = self.coding.bucket(at, rung) if rung else None
-                table[at, place] = known.setdefault(bucket, len(known))
-        return table
 
     @cached_property
     def _of_token(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -7,10 +7,11 @@ import pytest
 from scipy.stats import hypergeom
 
 from mechscope.experiments import ExperimentContext
+from mechscope.experiments.algorithms.bitsets import pack_bits
 from mechscope.experiments.changing.changes import Held
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.observing.binary_contrasts import influence, joint_p, observe_binaries
-from mechscope.experiments.observing.enrichment import count_in_high
+from mechscope.experiments.observing.enrichment import count_in_high, count_packed_in_high
 from mechscope.experiments.observing.slicing import Slice
 from mechscope.stats import max_t
 
@@ -76,12 +77,12 @@ def test_no_binary_is_claimed_of_noise_more_often_than_said(builds: ExperimentCo
 
 def test_enrichment_is_corrected_as_dealing_the_labels_anew_would() -> None:
     generator = np.random.default_rng(4)
-    n, n_high = 600, 90
+    n, n_high = 4000, 600  # enough that counts lie close enough to be taken for normal
     base = generator.random(n)
     masks = np.stack([base < cut for cut in (0.6, 0.5, 0.45, 0.2)] + [generator.random(n) < 0.3], axis=1)
     masks = np.column_stack([masks, np.zeros(n, bool)])
     high = np.zeros(n, bool)
-    weights = np.where(base < 0.5, 1.5, 1.0)
+    weights = np.where(base < 0.5, 1.15, 1.0)
     high[generator.choice(n, n_high, replace=False, p=weights / weights.sum())] = True
     found = count_in_high(masks, high, seed=0)
     dealt = np.array([masks[generator.permutation(n)[:n_high]].sum(axis=0) for _ in range(8000)], float)
@@ -98,3 +99,13 @@ def test_enrichment_is_corrected_as_dealing_the_labels_anew_would() -> None:
     assert np.isnan(found["p"][5])
     assert np.isnan(found["log_odds"][5])
     assert (found["p_corrected"][:5] >= found["p"][:5]).all()
+
+
+def test_packed_rows_are_counted_as_masks_are() -> None:
+    generator = np.random.default_rng(8)
+    masks, high = generator.random((1000, 7)) < generator.random(7), generator.random(1000) < 0.2
+    keep = generator.random(1000) < 0.6
+    words, within = pack_bits(masks.T), pack_bits(keep[None])[0]
+    packed = count_packed_in_high(words & within, pack_bits(high[None])[0] & within, int(keep.sum()), seed=1)
+    for name, column in count_in_high(masks[keep], high[keep], seed=1).items():
+        np.testing.assert_array_equal(packed[name], column)

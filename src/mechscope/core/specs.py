@@ -37,8 +37,11 @@ class Spec(BaseModel):
         return yaml.safe_dump(self.to_json(), sort_keys=False, allow_unicode=True)
 
     def updated(self, **changes: Any) -> Self:
-        """A checked copy with some fields replaced (pydantic's own `model_copy` checks nothing)."""
-        return self.parse({**self.model_dump(), **changes})
+        """A copy with some fields replaced, and those checked (pydantic's own `model_copy` checks nothing).
+
+        Specs within it that stay were checked when they were made, and are shared.
+        """
+        return self.parse({**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
 
     @classmethod
     def parse(cls, value: Any, *, where: str = "the given values") -> Self:

@@ -19,6 +19,7 @@ from mechscope.corpora.domain import Context, Domain, Family
 from mechscope.corpora.domain_for import domain_for
 from mechscope.corpora.domain_rows import row_contexts, rung_table
 from mechscope.corpora.same_rows import first_alike
+from mechscope.experiments.algorithms.bitsets import pack_bits
 from mechscope.experiments.changing.activation import ActivationFunction, Reading
 from mechscope.experiments.naming import ExperimentFolders
 from mechscope.features import FeatureInputs
@@ -58,6 +59,7 @@ class ExperimentContext:
     _held: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     _codes: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
     _places: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    _packed: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> Self:
         return self
@@ -200,6 +202,18 @@ class ExperimentContext:
         if token not in self._held:
             self._held[token] = rows_holding(self.corpus, token)
         return self._held[token]
+
+    def packed_rows_with(self, token: int) -> np.ndarray:
+        """`rows_with`, a row to a bit (row r is bit r % 64 of word r // 64), uint64 [ceil(n_rows / 64)]; kept."""
+        if token not in self._packed:
+            self._packed[token] = pack_bits(self.rows_with(token)[None])[0]
+        return self._packed[token]
+
+    def packed_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Corpus rows (int64) packed in the same way, uint64 [ceil(n_rows / 64)]."""
+        mask = np.zeros((1, self.corpus.n_rows), bool)
+        mask[0, rows] = True
+        return pack_bits(mask)[0]
 
     def contexts_of(self, rows: Sequence[int] | np.ndarray) -> list[Context]:
         """The corpus rows as contexts."""

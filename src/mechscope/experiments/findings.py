@@ -17,23 +17,27 @@ __all__ = ["DOES_NOT_APPLY", "FLOOR_RATE", "Findings", "plain"]
 FLOOR_RATE = 0.5
 """Share of contexts at zero in every condition from which on a ReLU floor is reported."""
 
+AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+
 DOES_NOT_APPLY = "DOES NOT APPLY"
 """How a warning begins that goes before everything else: what was asked has no answer here."""
 
 
 def plain(value: Any) -> Any:
     """A value as JSON types: numpy scalars and arrays as Python's, what is not finite as None."""
+    if type(value) in AS_THEY_ARE:
+        return value
+    if isinstance(value, float):  # those of numpy too
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, np.ndarray):
         return [plain(item) for item in value.tolist()]
     if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return plain(value.item())
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, bool | int | str):
         return value
     raise TypeError(f"{type(value).__name__} in a result; give numbers, text, lists or mappings")
 

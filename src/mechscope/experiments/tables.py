@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import JsonValue, model_validator
 
@@ -12,12 +12,19 @@ from mechscope.core import Spec
 __all__ = ["ResultTable", "estimate_columns"]
 
 
+if TYPE_CHECKING:
+    Cell = JsonValue
+else:
+    # the same values; pydantic finds out the type of a JsonValue in Python, that of a union in compiled code
+    Cell = bool | int | float | str | None | list[JsonValue] | dict[str, JsonValue]
+
+
 class ResultTable(Spec):
     """Rows by column name; a value that a row lacks was not measured. `caption` says what the numbers are."""
 
     name: str
     columns: tuple[str, ...]
-    rows: tuple[dict[str, JsonValue], ...] = ()
+    rows: tuple[dict[str, Cell], ...] = ()
     caption: str = ""
 
     @model_validator(mode="after")

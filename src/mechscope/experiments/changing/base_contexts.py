@@ -129,8 +129,11 @@ def _draw(
     """Index into the slice, context and region of each base context; regions take turns until there are enough."""
     generator = numpy_generator(seed, "base contexts")
     regions = _regions(found.values)
+    n_read = min(READ_AT_ONCE, wanted // len(REGION_NAMES) + 1)
     waiting = [
-        _legal_ones(found.rows, generator.permutation(np.flatnonzero(regions == region)), context, constraints, held)
+        _legal_ones(
+            found.rows, generator.permutation(np.flatnonzero(regions == region)), context, constraints, held, n_read
+        )
         for region in range(len(REGION_NAMES))
     ]
     drawn: list[tuple[int, Context]] = []
@@ -146,9 +149,9 @@ def _draw(
 
 
 def _legal_ones(
-    rows: np.ndarray, order: np.ndarray, context: ExperimentContext, constraints: Constraints, held: Held
+    rows: np.ndarray, order: np.ndarray, context: ExperimentContext, constraints: Constraints, held: Held, n_read: int
 ) -> Iterator[tuple[int, Context]]:
-    for at, base, broken in _contexts(rows, order, context, constraints):
+    for at, base, broken in _contexts(rows, order, context, constraints, n_read):
         if broken:
             constraints.refused(broken, what=ILLEGAL_ROW)
             continue
@@ -162,12 +165,12 @@ def _legal_ones(
 
 
 def _contexts(
-    rows: np.ndarray, order: np.ndarray, context: ExperimentContext, constraints: Constraints
+    rows: np.ndarray, order: np.ndarray, context: ExperimentContext, constraints: Constraints, n_read: int
 ) -> Iterator[tuple[int, Context, str | None]]:
-    """The contexts of the rows in order with the rule that each breaks, some at a time: reading and judging them one by
-    one costs ten times as much."""
-    for start in range(0, len(order), READ_AT_ONCE):
-        part = order[start : start + READ_AT_ONCE]
+    """The contexts of the rows in order with the rule that each breaks, `n_read` at a time: to read and judge them one
+    by one costs ten times as much."""
+    for start in range(0, len(order), n_read):
+        part = order[start : start + n_read]
         contexts = context.contexts_of(rows[part])
         yield from zip(part.tolist(), contexts, constraints.broken_rules(contexts), strict=True)
 

@@ -80,11 +80,18 @@ def confirm(deltas: np.ndarray, bases: Bases, *, sign: float, min_effect: float,
 
 
 def confirm_cells(
-    deltas: np.ndarray, bases: Bases, *, signs: np.ndarray, min_effect: float, seed: int
+    deltas: np.ndarray,
+    bases: Bases,
+    *,
+    signs: np.ndarray,
+    min_effect: float,
+    seed: int,
+    should_correct: bool = True,
 ) -> list[Confirmation]:
     """Test differences [n, cells] of several chosen cells in the held-out half, each in its direction (`signs`).
 
-    The p of each is corrected over the cells given (max-T), so that one of them may be picked by what held.
+    The p of each is corrected over the cells given (max-T), so that one of them may be picked by what held;
+    `should_correct` False leaves each p as `confirm` gives it, for cells of which each was chosen by itself.
     """
     held = bases.is_held_out
     counts = [len(np.unique(bases.clusters[held & column])) for column in (~np.isnan(deltas)).T]
@@ -96,12 +103,20 @@ def confirm_cells(
         kept = ~np.isnan(table).all(axis=1)
         clusters, weights = bases.clusters[held][kept], bases.weights[held][kept][:, None]
         tests, weighted = (
-            sign_flip_cells(part, seed=seed, clusters=clusters, n_permutations=N_FLIPS, alternative="greater")
+            sign_flip_cells(
+                part,
+                seed=seed,
+                clusters=clusters,
+                n_permutations=N_FLIPS,
+                alternative="greater",
+                is_step_down=should_correct,
+            )
             for part in (table[kept], table[kept] * weights)
         )
         mean[is_tested] = tests.value * signs[is_tested]
         least = least_p(table[kept], clusters, n_sides=1)
-        p[is_tested] = np.maximum(np.maximum(tests.p_adjusted, weighted.p_adjusted), least)
+        plain, other = ((one.p_adjusted if should_correct else one.p) for one in (tests, weighted))
+        p[is_tested] = np.maximum(np.maximum(plain, other), least)
     holds = (p < ALPHA) & (signs * np.nan_to_num(mean) >= 0.5 * min_effect)
     return [
         Confirmation(float(mean[at]), int(n[at]), float(p[at]), holds=bool(holds[at]), flag=flag_of(counts[at]))

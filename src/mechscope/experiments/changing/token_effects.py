@@ -22,7 +22,13 @@ from mechscope.experiments.changing.base_contexts import Bases
 from mechscope.experiments.changing.cells import PairedCells, paired_cells
 from mechscope.experiments.changing.corpus_means import corpus_means
 from mechscope.experiments.changing.lasting import said_rungs
-from mechscope.experiments.changing.selecting import ALPHA, Confirmation, confirm, with_halves
+from mechscope.experiments.changing.selecting import (
+    ALPHA,
+    Confirmation,
+    confirm_cells,
+    moving_cells,
+    with_halves,
+)
 from mechscope.experiments.contexts import ExperimentContext
 
 __all__ = ["TESTED_COLUMNS", "SweptTokens", "judge_tokens", "token_names"]
@@ -98,19 +104,13 @@ def judge_tokens(
     added_at = {names[at]: len(names) + place for place, at in enumerate(of_family)}
     removed_at = {name: at + len(of_family) for name, at in added_at.items()}
     chosen: dict[str, tuple[int, Confirmation, int]] = {}
+    confirmed = _confirmed(deltas, beyond, selecting, bases, least=least, seed=seed)
 
     def try_cell(name: str, at: int) -> bool:
         """Whether the cell moves in the selecting half and the other confirms it; then it is kept for the token."""
-        if not (selecting.p_corrected[at] < ALPHA and abs(selecting.mean[at]) >= least):
-            return False
-        sign = float(np.sign(selecting.mean[at]))
-        told, control = (
-            confirm(table[:, at], bases, sign=sign, min_effect=least, seed=derive_seed(seed, f"{name} {at}"))
-            for table in (deltas, beyond)
-        )
-        if told.holds and control.holds:
-            chosen[name] = (int(sign), told, at)
-        return told.holds and control.holds
+        if at in confirmed:
+            chosen[name] = (int(np.sign(selecting.mean[at])), confirmed[at], at)
+        return at in confirmed
 
     for at, name in enumerate(names):
         if name not in tokens.family_of:
@@ -121,10 +121,9 @@ def judge_tokens(
         )
         if not any(try_cell(name, added_at[name]) for name in rungs):
             any(try_cell(name, removed_at[name]) for name in reversed(rungs))
-    split = [paired_cells(table, bases.clusters, seed=seed) for table in (removed, added)]
-    alone = [paired_cells(table - column, bases.clusters, seed=seed, should_bound=False)
-             for table, column in ((removed, typical_removed), (added, typical_added))]  # fmt: skip
-    sides = [np.sign(one.mean) * (one.p_corrected < ALPHA) for one in (*split, *alone)]
+    tables = (removed, added, removed - typical_removed, added - typical_added)
+    split = [paired_cells(table, bases.clusters, seed=seed, should_bound=False) for table in tables]
+    sides = [np.sign(one.mean) * (one.p_corrected < ALPHA) for one in split]
     parts = (sides[0] * sides[1] < 0) & (sides[0] == sides[2]) & (sides[1] == sides[3])
     rows = []
     for at, name in enumerate(names):
@@ -138,6 +137,25 @@ def judge_tokens(
         beside = typical[~np.isnan(together[:, at]), at]
         rows.append(row | {"typical_delta": float(beside.mean()) if len(beside) else None})
     return rows, cells.n_tested
+
+
+def _confirmed(
+    deltas: np.ndarray, beyond: np.ndarray, selecting: PairedCells, bases: Bases, *, least: float, seed: int
+) -> dict[int, Confirmation]:
+    """The cells that move in the selecting half and that the other confirms, also beyond the median token."""
+    moving = moving_cells(selecting, min_effect=least)
+    told, control = (
+        confirm_cells(
+            table[:, moving],
+            bases,
+            signs=np.sign(selecting.mean[moving]),
+            min_effect=least,
+            seed=derive_seed(seed, "confirm"),
+            should_correct=False,
+        )
+        for table in (deltas, beyond)
+    )
+    return {at: one for at, one, other in zip(moving, told, control, strict=True) if one.holds and other.holds}
 
 
 def _tested(cell: Mapping[str, Any], corpus: Mapping[str, float]) -> dict[str, Any]:

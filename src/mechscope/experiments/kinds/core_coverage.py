@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from mechscope.core import Spec, UsageError, derive_seed, numpy_generator
+from mechscope.core import Spec, UsageError, derive_seed
 from mechscope.core.kinds import EXPERIMENTS
 from mechscope.experiments.changing.cells import FEW, flag_of
 from mechscope.experiments.changing.changes import parse_held, token_change
@@ -25,8 +26,8 @@ from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.figures.dots import DotSeries, dots_figure
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observing.enrichment import count_in_high
-from mechscope.experiments.observing.levels import rows_holding_constant
+from mechscope.experiments.observing.enrichment import count_packed_in_high
+from mechscope.experiments.observing.levels import rows_holding_constant, second_half
 from mechscope.experiments.observing.levels_of_activity import as_quantile
 from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.results import ExperimentResult
@@ -118,30 +119,30 @@ class CoreCoverage(ExperimentKind):
         rows = _Places.of(found.values, variables.threshold, context, found.rows, spec)
         findings.n_contexts_tested = len(found)
         findings.note(
-            f"high: the {int(rows.high.sum()):,} rows at or above {rows.cut:.4g}, the {variables.threshold:g} quantile "
-            f"of the {int(rows.active.sum()):,} active rows; core: the {int(rows.core.sum()):,} rows between "
+            f"high: the {rows.n['high']:,} rows at or above {rows.cut:.4g}, the {variables.threshold:g} quantile "
+            f"of the {rows.n['active']:,} active rows; core: the {rows.n['core']:,} rows between "
             f"{CORE_ENDS[0]:g} and {CORE_ENDS[1]:g} of the effective maximum {rows.top:.4g}; shares with Wilson "
             "intervals, which take rows as independent; lift: share of high rows over share of all rows; p: "
             "hypergeometric, two-sided, high against the others; p_corrected: max-T over all signatures; classified by "
             "both halves alike, or left unsettled"
         )
-        if int(rows.high.sum()) < FEW or int(rows.core.sum()) < FEW:
-            findings.warn(
-                f"{int(rows.high.sum())} high and {int(rows.core.sum())} core rows: under {FEW} are not interpreted"
-            )
-        named = list(variables.tokens) or _candidates(context, rows, found.rows, variables.n_candidates)
-        tested = np.ones(len(found), bool) if variables.tokens else rows.is_second
+        if rows.n["high"] < FEW or rows.n["core"] < FEW:
+            findings.warn(f"{rows.n['high']} high and {rows.n['core']} core rows: under {FEW} are not interpreted")
+        named = list(variables.tokens) or _candidates(context, rows, variables.n_candidates)
+        tested = rows.corpus if variables.tokens else rows.second
         if not variables.tokens:
             findings.note("tokens were taken by their lift in one half of the rows; p is that of the other half")
-        masks = {name: _holding(context, name)[found.rows] for name in named}
+        masks = {name: _holding(context, name) & rows.corpus for name in named}
         table = [{"token": name, **rows.count(mask)} for name, mask in masks.items()]
         together = list(_combined(masks, variables.most_together))
         combined = [
             {"tokens": " + ".join(names), **rows.count(mask), **rows.beyond(mask, [masks[name] for name in names])}
             for names, mask in together
         ]
-        every = np.stack([*masks.values(), *(mask for _, mask in together)], axis=1)
-        told = count_in_high(every[tested], rows.high[tested], seed=derive_seed(spec.seed, "core coverage"))
+        every = np.stack([*masks.values(), *(mask for _, mask in together)])
+        told = count_packed_in_high(
+            every & tested, rows.high & tested, _count(tested), seed=derive_seed(spec.seed, "core coverage")
+        )
         for at, row in enumerate((*table, *combined)):
             row |= {"p": told["p"][at], "p_corrected": told["p_corrected"][at]}
         findings.n_comparisons = len(table) + len(combined)
@@ -153,7 +154,7 @@ class CoreCoverage(ExperimentKind):
                 combined,
                 caption="OBSERVATIONAL: rows with all of the tokens; expected: if they were independent in high rows.",
             )
-        _conclude(table, spec, findings, int(rows.high.sum()))
+        _conclude(table, spec, findings, rows.n["high"])
 
     def draw(self, result: ExperimentResult) -> Mapping[str, Figure]:
         """The share of each token in the high, core and all rows, with the bars that headline and tail lie at."""
@@ -178,13 +179,17 @@ class CoreCoverage(ExperimentKind):
 
 @dataclass(frozen=True, eq=False)
 class _Places:
-    """Boolean masks [n] over the rows of the slice, and the two halves that check each other."""
+    """Rows of the corpus packed into bits, uint64 [words], those of the slice alone; the halves check each other.
+
+    Attributes:
+        n: how many rows are `high`, `core`, `active` and `corpus`.
+    """
 
     high: np.ndarray
     core: np.ndarray
     active: np.ndarray
     corpus: np.ndarray
-    is_second: np.ndarray
+    second: np.ndarray
     cut: float
     top: float
 
@@ -203,45 +208,48 @@ class _Places:
         stored = context.row_activations(spec.feature_id)
         top = float(np.quantile(stored[stored > 0], 0.995))
         core = (values >= CORE_ENDS[0] * top) & (values < CORE_ENDS[1] * top)
-        _, cluster = np.unique(context.clusters_of(rows), return_inverse=True)
-        halves = numpy_generator(derive_seed(spec.seed, "core coverage"), "halves").permutation(int(cluster.max()) + 1)
-        return cls(
-            active & (values >= cut), core, active, np.ones(len(values), bool), (halves % 2 == 1)[cluster], cut, top
-        )
+        second = second_half(context.clusters_of(rows), derive_seed(spec.seed, "core coverage"))
+        masks = (active & (values >= cut), core, active, np.ones(len(values), bool), second)
+        return cls(*(context.packed_rows(rows[mask]) for mask in masks), cut, top)
+
+    @cached_property
+    def n(self) -> dict[str, int]:
+        return {place: _count(getattr(self, place)) for place in ("high", "core", "active", "corpus")}
 
     def count(self, mask: np.ndarray) -> dict[str, Any]:
         """The columns of a signature that these rows hold."""
-        found: dict[str, Any] = {"n_with": int(mask.sum())}
+        n_with = _count(mask)
+        found: dict[str, Any] = {"n_with": n_with}
         for place in PLACES:
-            inside = getattr(self, place)
-            k, n = int((mask & inside).sum()), int(inside.sum())
+            k, n = _count(mask & getattr(self, place)), self.n[place]
             low, high = wilson(k, n)
             share = k / n if n else None
             found |= dict(zip((f"{place}_{part}" for part in ("share", "low", "high", "n")),
                               (share, float(low), float(high), n), strict=True))  # fmt: skip
-        halves = [_share(mask, self.core & half) for half in (~self.is_second, self.is_second)]
-        n_core, n_high = int(self.core.sum()), int(self.high.sum())
+        halves = [_share(mask, self.core & half) for half in (~self.second, self.second)]
         return found | {
-            "classification": _classify(halves, n_core),
+            "classification": _classify(halves, self.n["core"]),
             "lift": _ratio(found["high_share"], found["corpus_share"]),
             "tail_enrichment": _ratio(found["high_share"], found["core_share"]),
             "first_core_share": halves[0],
             "second_core_share": halves[1],
-            "flag": flag_of(min(n_core, n_high, int(mask.sum()))),
+            "flag": flag_of(min(self.n["core"], self.n["high"], n_with)),
         }
 
     def beyond(self, mask: np.ndarray, parts: Sequence[np.ndarray]) -> dict[str, Any]:
         """The share of high rows if the parts were independent there, and how many times that the share is."""
-        expected = float(np.prod([part[self.high].mean() for part in parts]))
-        return {
-            "expected_high_share": expected,
-            "beyond_independence": _ratio(float(mask[self.high].mean()), expected),
-        }
+        shares = [_count(one & self.high) / max(1, self.n["high"]) for one in (mask, *parts)]
+        expected = float(np.prod(shares[1:]))
+        return {"expected_high_share": expected, "beyond_independence": _ratio(shares[0], expected)}
+
+
+def _count(words: np.ndarray) -> int:
+    return int(np.bitwise_count(words).sum())
 
 
 def _share(mask: np.ndarray, inside: np.ndarray) -> float | None:
-    n = int(inside.sum())
-    return int((mask & inside).sum()) / n if n >= FEW else None
+    n = _count(inside)
+    return _count(mask & inside) / n if n >= FEW else None
 
 
 def _ratio(above: float | None, below: float | None) -> float | None:
@@ -256,31 +264,31 @@ def _classify(halves: Sequence[float | None], n_core: int) -> str:
 
 
 def _holding(context: ExperimentContext, name: str) -> np.ndarray:
-    """Which rows of the corpus hold a token, at least a rung, or all parts of a combination, boolean [n_rows]."""
-    held = np.ones(context.corpus.n_rows, bool)
+    """Which rows of the corpus hold a token, at least a rung, or all parts of a combination, packed [words]."""
+    held = context.packed_rows(np.arange(context.corpus.n_rows))
     for part in name.split("+"):
         change = token_change(context.domain, context.corpus.vocabulary, part)
         for family, rung in change.rungs.items():
-            held &= context.family_rungs(family) >= rung
+            held &= context.packed_rows(np.flatnonzero(context.family_rungs(family) >= rung))
         for token in (*(context.domain.binaries[binary] for binary in change.binaries), *change.tokens_on):
-            held &= context.rows_with(token)
+            held &= context.packed_rows_with(token)
     return held
 
 
-def _candidates(context: ExperimentContext, places: _Places, rows: np.ndarray, n: int) -> list[str]:
+def _candidates(context: ExperimentContext, places: _Places, n: int) -> list[str]:
     """The tokens with the largest lift in the high rows of the first half, of those in at least 5 of them."""
     names = [name for name in token_names(context, must_switch=False) if "+" not in name]
     ids = {name: index for index, name in enumerate(context.corpus.vocabulary)}
-    first = ~places.is_second
+    first = places.corpus & ~places.second
     lifts = {}
     for name in names:
-        mask = context.rows_with(ids[name])[rows] & first
-        n_high = int((mask & places.high).sum())
+        mask = context.packed_rows_with(ids[name]) & first
+        n_high = _count(mask & places.high)
         if n_high >= FEW:
-            lifts[name] = n_high / int(mask.sum())
+            lifts[name] = n_high / _count(mask)
     if not lifts:
         raise UsageError(
-            f"no token is in {FEW} of the {int((places.high & first).sum())} high rows that candidates are taken from",
+            f"no token is in {FEW} of the {_count(places.high & first)} high rows that candidates are taken from",
             expected="a slice with more active rows, or tokens by name",
             todo=f'widen the slice, or name them: "tokens": ["{next(iter(names), "a token")}"]',
         )
@@ -291,7 +299,7 @@ def _combined(masks: dict[str, np.ndarray], most: int) -> Iterator[tuple[tuple[s
     singles = list(masks)[:MOST_IN_COMBINATIONS]
     for size in range(2, most + 1):
         for names in combinations(singles, size):
-            yield names, np.logical_and.reduce([masks[name] for name in names])
+            yield names, np.bitwise_and.reduce([masks[name] for name in names])
 
 
 def _conclude(table: list[dict[str, Any]], spec: ExperimentSpec, findings: Findings, n_high: int) -> None:

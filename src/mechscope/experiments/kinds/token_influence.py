@@ -11,7 +11,7 @@ a family speaks through its most unequal rung.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.figures.dots import DotSeries, dots_figure
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observing.enrichment import count_in_high
+from mechscope.experiments.observing.enrichment import count_in_high, count_packed_in_high
 from mechscope.experiments.observing.levels import rows_holding_constant
 from mechscope.experiments.observing.levels_of_activity import as_quantile
 from mechscope.experiments.observing.slicing import slice_rows
@@ -235,13 +235,10 @@ def _observe(
         "log odds with half a row added to each count, Wald intervals; p: hypergeometric, two-sided; p_corrected: "
         "max-T over all tokens; a verdict takes p_corrected in one half and p in the other"
     )
-    # a token's rows side by side, as they are packed
-    masks = np.stack([context.rows_with(token)[found.rows] for token in tokens.ids.values()])
     units = None if int(cluster.max()) + 1 == len(found) else cluster.reshape(-1)
-    first_units, other_units = (None, None) if units is None else (units[~second], units[second])
-    everything = count_in_high(masks.T, high, seed=seed, clusters=units)
-    first = count_in_high(masks[:, ~second].T, high[~second], seed=seed, clusters=first_units)
-    other = count_in_high(masks[:, second].T, high[second], seed=seed, should_correct=False, clusters=other_units)
+    count = _counting(context, found.rows, high, list(tokens.ids.values()), units, seed)
+    everything, first = count(np.ones(len(found), bool)), count(~second)
+    other = count(second, should_correct=False)
     rows = []
     for index, name in enumerate(tokens.ids):
         row = {"token": name, **{key: column[index] for key, column in everything.items()}}
@@ -263,6 +260,36 @@ def _observe(
         findings.n_contexts_tested, findings.n_comparisons = len(found), int((~np.isnan(everything["p"])).sum())
         findings.aggregate(n_samples=len(found))
     return rows
+
+
+def _counting(
+    context: ExperimentContext,
+    rows: np.ndarray,
+    high: np.ndarray,
+    tokens: Sequence[int],
+    units: np.ndarray | None,
+    seed: int,
+) -> Callable[..., dict[str, np.ndarray]]:
+    """What counts tokens in the high rows among those that a mask [n] keeps; packed bits where rows are independent."""
+    if units is not None:
+        # a token's rows side by side, as they are packed
+        masks = np.stack([context.rows_with(token)[rows] for token in tokens])
+
+        def count_masks(keep: np.ndarray, *, should_correct: bool = True) -> dict[str, np.ndarray]:
+            return count_in_high(
+                masks[:, keep].T, high[keep], seed=seed, should_correct=should_correct, clusters=units[keep]
+            )
+
+        return count_masks
+    words, high_words = np.stack([context.packed_rows_with(token) for token in tokens]), context.packed_rows(rows[high])
+
+    def count_words(keep: np.ndarray, *, should_correct: bool = True) -> dict[str, np.ndarray]:
+        within = context.packed_rows(rows[keep])
+        return count_packed_in_high(
+            words & within, high_words & within, int(keep.sum()), seed=seed, should_correct=should_correct
+        )
+
+    return count_words
 
 
 def _one_a_family(rows: Sequence[dict[str, Any]]) -> None:

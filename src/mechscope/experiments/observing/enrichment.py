@@ -12,15 +12,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.stats import hypergeom, norm
 
 from mechscope.core import numpy_generator
+from mechscope.experiments.algorithms.bitsets import pack_bits
 from mechscope.experiments.changing.cells import FEW
 from mechscope.stats import Z_95
 from mechscope.stats.max_t import HitCounts
 
-__all__ = ["count_in_high"]
+__all__ = ["count_in_high", "count_packed_in_high"]
 
 N_DRAWS, ROWS_AT_ONCE = 4999, 20_000
 BLOCK_ROWS, BLOCK_WORDS = 8192, 1024
@@ -40,23 +43,46 @@ def count_in_high(
 
     Cost: a population count of n / 64 words a pair of tokens.
     """
-    n_high, n_other = int(high.sum()), int((~high).sum())
-    words = _packed(masks)
-    k_high = np.bitwise_count(words & _packed(high[:, None])).sum(axis=1, dtype=np.int64)
+    extra = None if clusters is None else _together_in_clusters(masks, high, clusters)
+    words, high_words = _packed(masks), _packed(high[:, None])[0]
+    return count_packed_in_high(words, high_words, len(high), seed=seed, should_correct=should_correct, extra=extra)
+
+
+def count_packed_in_high(
+    words: np.ndarray,
+    high: np.ndarray,
+    n: int,
+    *,
+    seed: int,
+    should_correct: bool = True,
+    extra: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """As `count_in_high`, of rows packed into bits (in any order, the same for all).
+
+    Args:
+        words: which rows hold each token, uint64 [tokens, words]; no bit is set outside the rows that are looked at.
+        high: uint64 [words]. n: how many rows are looked at.
+        seed, should_correct: as there.
+        extra: what dependent rows add to the covariances of the counts, [tokens, tokens]; None where rows are
+            independent.
+    """
+    n_high = int(np.bitwise_count(high).sum())
+    n_other = n - n_high
+    k_high = np.bitwise_count(words & high).sum(axis=1, dtype=np.int64)
     k_other = np.bitwise_count(words).sum(axis=1, dtype=np.int64) - k_high
     a, b, c, d = (count + 0.5 for count in (k_high, n_high - k_high, k_other, n_other - k_other))
     log_odds, error = np.log(a * d / (b * c)), np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
-    held, n = k_high + k_other, n_high + n_other
+    held, is_dependent = k_high + k_other, extra is not None
+    extra = np.zeros((len(held), len(held))) if extra is None else extra
     tails = np.minimum(hypergeom.sf(k_high - 1, n, held, n_high), hypergeom.cdf(k_high, n, held, n_high))
     known = (held >= FEW) & (n - held >= FEW) & (n_high >= FEW) & (n_other >= FEW)
     p = np.where(known, np.minimum(1.0, 2 * tails), np.nan)
 
     excess = k_high - n_high * held / max(1, n)
-    extra = np.zeros((len(held), len(held))) if clusters is None else _together_in_clusters(masks, high, clusters)
     variance = n_high * n_other / (n * max(1, n - 1)) * held * (1 - held / max(1, n))
     with np.errstate(invalid="ignore", divide="ignore"):
         inflation = np.sqrt(1 + np.maximum(np.diag(extra), 0) / variance)
-        if clusters is not None:
+        if is_dependent:
             p = np.fmax(p, np.where(known, 2 * norm.sf(np.abs(excess) / (np.sqrt(variance) * inflation)), np.nan))
             error = error * np.where(known, inflation, 1.0)
     corrected = (
@@ -91,11 +117,18 @@ def _corrected(
         size[known] = np.abs(excess[known]) / error
         hits = HitCounts(size)
         values, vectors = np.linalg.eigh(covariance / np.outer(error, error))
-        root = vectors * np.sqrt(np.maximum(values, 0))
-        drawn = np.zeros((N_DRAWS, len(known)))
-        drawn[:, known] = np.abs(numpy_generator(seed, "high labels").standard_normal((N_DRAWS, len(held))) @ root.T)
+        # single precision: the draws are an approximation to far fewer digits
+        root = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+        drawn = np.zeros((N_DRAWS, len(known)), np.float32)
+        drawn[:, known] = np.abs(_normals(seed, len(held)) @ root.T)
         hits.add(drawn)
     return hits.p_adjusted()
+
+
+@lru_cache(maxsize=1)
+def _normals(seed: int, n_tokens: int) -> np.ndarray:
+    """Kept for the next count: all rows and their halves are counted one after the other."""
+    return numpy_generator(seed, "high labels").standard_normal((N_DRAWS, n_tokens), dtype=np.float32)
 
 
 def _together_in_clusters(masks: np.ndarray, high: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -122,10 +155,9 @@ def _packed(masks: np.ndarray) -> np.ndarray:
     """Columns of booleans [n, columns] with a row to a bit, uint64 [columns, words]."""
     n, n_columns = masks.shape
     words = np.zeros((n_columns, -(-n // 64)), np.uint64)
-    of_column = words.view(np.uint8)[:, : -(-n // 8)]
     for start in range(0, n, BLOCK_ROWS):  # a block is turned within the cache, however the masks lie in memory
-        block = np.packbits(np.ascontiguousarray(masks[start : start + BLOCK_ROWS].T), axis=1)
-        of_column[:, start // 8 : start // 8 + block.shape[1]] = block
+        block = pack_bits(np.ascontiguousarray(masks[start : start + BLOCK_ROWS].T))
+        words[:, start // 64 : start // 64 + block.shape[1]] = block
     return words
 
 

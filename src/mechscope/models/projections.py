@@ -17,6 +17,7 @@ from mechscope.core import UsageError
 
 __all__ = [
     "NormParts",
+    "as_input_of",
     "follows_form",
     "input_width",
     "projection_bias",
@@ -118,6 +119,13 @@ def require_linear(module: nn.Module) -> None:
 def input_width(module: nn.Module) -> int | None:
     """Width of a linear module's input, or None when its weights cannot be read."""
     return None if why_unreadable(module) is not None else projection_matrix(module).shape[0]
+
+
+def as_input_of(module: nn.Module, x: Tensor) -> Tensor:
+    """`x` in the dtype of a linear module's weights: some networks keep their stream in float32 (Mamba in bfloat16)."""
+    weight = getattr(module, "weight", None)
+    is_float = isinstance(weight, Tensor) and weight.dtype in DENSE and x.dtype in DENSE
+    return x.to(weight.dtype) if is_float else x
 
 
 def projection_bias(module: nn.Module) -> Tensor | float:

@@ -20,7 +20,7 @@ from mechscope.core import UsageError
 from mechscope.models.final_maps import FinalMap, read_final_map
 from mechscope.models.lens.places import Places, Pooling
 from mechscope.models.model import Model
-from mechscope.models.projections import input_width
+from mechscope.models.projections import as_input_of, input_width
 
 __all__ = ["Readout", "readout_of"]
 
@@ -48,7 +48,7 @@ class Readout:
     def uncapped(self, stream: Float[Tensor, "m d_model"], places: Places) -> Float[Tensor, "n d_vocab"]:
         """The scaled logits before the soft cap. Gradients flow, where they are on."""
         normed = stream if self.final is None else self.final(stream)
-        logits: Tensor = self.unembedding(places.pool(normed))
+        logits: Tensor = self.unembedding(as_input_of(self.unembedding, places.pool(normed)))
         return logits if self.scale == 1.0 else logits * self.scale
 
     def capped(self, logits: Float[Tensor, "n d_vocab"]) -> Float[Tensor, "n d_vocab"]:

@@ -10,6 +10,8 @@ from transformers import BertConfig, BertForMaskedLM
 
 from mechscope.core import LayerComponent, NotFoundError, UsageError
 from mechscope.models import Batch, ComponentMap, Model, Tap, Verification
+from mechscope.models.lens import logit_lens
+from mechscope.testing.zoo import OTHERS
 
 Bare = Callable[[str], nn.Module]
 
@@ -191,3 +193,66 @@ def test_a_map_that_is_wrong_about_heads_is_caught(bare: Bare) -> None:
     elsewhere = Tap(module="ln_2", at="output")
     assert failed_kinds(wrong(bare("gpt2"), mlp_pre=elsewhere)) == {"mlp_pre"}
     assert failed_kinds(wrong(bare("gpt2"), attention_core="mlp")) == {"pattern"}
+
+
+class WithFloat32Logits(nn.Module):
+    """A network whose last step is to put its logits into float32, as many do."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self.inner(tokens).float()
+        return found
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_float32_logits_of_a_coarser_network_are_held_to_its_own_rounding(
+    dtype: torch.dtype, bare: Bare, plain_map: ComponentMap
+) -> None:
+    ends = ("blocks", "embedding", "final_norm", "unembedding")
+    component_map = plain_map.updated(**{end: f"inner.{getattr(plain_map, end)}" for end in ends}, kind="causal_lm")
+    module = WithFloat32Logits(bare("plain").to(dtype)).eval()
+    model = Model.open(module, component_map=component_map)
+    assert model.logits(Batch.from_rows([[1, 2, 3]])).dtype == torch.float32
+    assert model.verification.failed == {}
+    assert {check.tolerance for check in model.verification.checks} == {None, 4e-2 if dtype == torch.bfloat16 else 5e-3}
+    assert logit_lens(model, Batch.from_rows([[1, 2, 3]])).output_error < 1e-2
+    assert "mlp_out" in failed_kinds(Model.open(module, component_map=component_map.updated(mlp="norm2")))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_stream_in_float32_reaches_an_unembedding_in_another_dtype(dtype: torch.dtype) -> None:
+    model = Model.open(OTHERS["mamba"]().to(dtype))
+    batch = Batch.from_rows([[5, 6, 7]])
+    assert model.capture(batch, "resid_post:0")["resid_post:0"].dtype == torch.float32
+    assert model.verification.failed == {}
+    assert logit_lens(model, batch).output_error < 1e-2
+
+
+class PostNorm(nn.Module):
+    """Blocks in which a norm follows each sum, by torch's own layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(50, 16)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, dropout=0.0)
+        self.stack = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 50)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        found: Tensor = self.head(self.stack(self.table(input_ids), src_key_padding_mask=attention_mask == 0))
+        return found
+
+
+def test_the_middle_of_a_block_falls_with_the_sum_where_nothing_else_checks_it() -> None:
+    component_map = ComponentMap(
+        kind="masked_lm", blocks="stack.layers", embedding="table", unembedding="head",
+        attention="self_attn", mlp="linear2", mlp_projection="linear2", mlp_pre=Tap(module="linear1"),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Model.open(PostNorm(), component_map=component_map)
+    assert failed_kinds(model) == {"attn_out", "mlp_out", "resid_mid"}
+    with pytest.raises(NotFoundError, match=r"'resid_mid:0' of PostNorm failed its check: stream"):
+        model.parse_sites("resid_mid:0")

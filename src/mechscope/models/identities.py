@@ -13,7 +13,7 @@ from mechscope.core import LayerComponent
 from mechscope.models.component_map import ComponentMap, Tap
 from mechscope.models.network import Network
 from mechscope.models.points import Access, block_path, direct
-from mechscope.models.projections import projection_bias, read_norm
+from mechscope.models.projections import as_input_of, projection_bias, read_norm
 
 __all__ = ["Measured", "measure_identities", "misshapen", "probe_accesses", "relative_error", "stacks_of"]
 
@@ -187,7 +187,9 @@ class _BlockIdentities:
             return
         missing = {"attn_out", "mlp_out"} - set(parts)
         note = f"the map gives no {missing.pop()}, so it was taken to be nothing" if missing else ""
-        kinds = [kind for kind in (*OUTPUTS, "head_out", "cross_head_out") if self._get(kind) is not None]
+        # without the norm of the MLP nothing else says what that reads: resid_mid falls with the sum
+        resting = (*OUTPUTS, "head_out", "cross_head_out", "resid_mid")
+        kinds = [kind for kind in resting if self._get(kind) is not None]
         total = sum(parts.values(), start=pre)
         yield Measured("stream", self._sites(*kinds), relative_error(total, post), note)
 
@@ -219,7 +221,8 @@ def _output_identity(network: Network, values: Values, logits: Tensor) -> Iterat
     pooled = values.get(pooled_site := LayerComponent(kind="pooled"))
     source, site = (pooled, pooled_site) if pooled is not None else (normed, norm_site)
     if component_map.unembedding and source is not None:
-        told = _output(root.get_submodule(component_map.unembedding), source)
+        unembedding = root.get_submodule(component_map.unembedding)
+        told = _output(unembedding, as_input_of(unembedding, source))
         told = told if component_map.logit_scale is None else told * component_map.logit_scale
         if (cap := component_map.logit_cap) is not None:
             told = cap * torch.tanh(told / cap)

@@ -7,8 +7,8 @@ everything that was read written back, with gradients; once more each with eager
               (where the attention returns the stream: + the stream through the norm = resid_mid)
     neurons   mlp_post through the projection (and norm) = mlp_out             refuses mlp_post
     middle    resid_mid = what the MLP's norm reads                            refuses resid_mid
-    stream    resid_pre + attn_out (+ cross_attn_out) + mlp_out = resid_post   refuses attn_out, mlp_out, head_out
-              (where the MLP's norm is known, each half by itself)
+    stream    resid_pre + attn_out (+ cross_attn_out) + mlp_out = resid_post   refuses attn_out, mlp_out, head_out,
+              (where the MLP's norm is known, each half by itself)             resid_mid where nothing else checks it
     chain     resid_post = the next block's resid_pre                          refuses resid_post
     norm      final_norm(last resid_post) = final_norm                         refuses final_norm
     output    scale and cap of unembedding(final_norm or pooled) = logits      refuses final_norm or pooled
@@ -121,7 +121,10 @@ class _Checks:
         self.logits = logits
         self.patterns = patterns
         self.notes = notes
-        self.tolerance = _tolerance(logits)
+        # some networks put out float32 logits of what they computed in bfloat16
+        dtypes = {part.dtype for part in network.module.parameters()}
+        known = [TOLERANCES[dtype] for dtype in dtypes | {logits.dtype} if dtype in TOLERANCES]
+        self.tolerance = max(known, default=TOLERANCES[torch.float32])
 
     def rows(self) -> list[Check]:
         rows = [

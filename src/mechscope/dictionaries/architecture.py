@@ -82,10 +82,12 @@ class Architecture(ABC):
     Attributes:
         saelens_name: what SAELens calls it in `cfg.json`.
         revives_by: "aux" when `loss` has a term for dead features, "resample" when the loop should replace them.
+        is_elementwise: whether the code of a feature is its pre-activation where that is above 0, whatever others are.
     """
 
     saelens_name: ClassVar[str]
     revives_by: ClassVar[str]
+    is_elementwise: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, spec: DictionarySpec) -> None:

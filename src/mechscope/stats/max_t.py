@@ -41,19 +41,24 @@ class HitCounts:
 
     def add(self, rearranged: np.ndarray) -> None:
         """Take in a block [b, cells]."""
-        # a cell's values side by side: maxima and counts then go along whole rows
-        ordered = rearranged.T[self.order]
-        self.n += len(rearranged)
+        self.add_ordered(rearranged.T[self.order])
+
+    def add_ordered(self, ordered: np.ndarray) -> None:
+        """Take in a block whose cells are those of `order`, in that order, [cells, b]; it is overwritten.
+
+        A cell's values lie side by side, so that maxima and counts go along whole rows.
+        """
+        self.n += ordered.shape[1]
         hits = _reaching(ordered, self.bar)
         self.raw += hits
         if len(self.order) < 2:
             self.joint += hits
-            return
-        if self.is_step_down:
-            highest = np.maximum.accumulate(ordered[::-1], axis=0)[::-1]
+        elif self.is_step_down:
+            np.maximum.accumulate(ordered[::-1], axis=0, out=ordered[::-1])
+            self.joint += _reaching(ordered, self.bar)
         else:
-            highest = ordered.max(axis=0, keepdims=True)
-        self.joint += _reaching(highest, self.bar)
+            highest = np.sort(ordered.max(axis=0))
+            self.joint += len(highest) - np.searchsorted(highest, self.bar)
 
     def p(self) -> np.ndarray:
         """(1 + hits) / (1 + B) of each cell by itself, NaN outside the family."""
@@ -70,9 +75,8 @@ class HitCounts:
 
 
 def _reaching(values: np.ndarray, bar: np.ndarray) -> np.ndarray:
-    """How many of each row of values [cells, b] (or of one row, for all) are at least its bar [cells]."""
-    found: np.ndarray = np.count_nonzero(values >= bar[:, None], axis=1)
-    return found
+    """How many of each row of values [cells, b] are at least its bar [cells]."""
+    return np.fromiter((np.count_nonzero(row) for row in values >= bar[:, None]), np.int64, count=len(bar))
 
 
 def max_t(observed: np.ndarray, rearranged: Iterable[np.ndarray], *, is_step_down: bool = True) -> np.ndarray:

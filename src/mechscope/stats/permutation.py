@@ -86,8 +86,10 @@ def sign_flip_cells(
     is_exact = n_all - 1 <= check_resamples(n_permutations, "n_permutations")
     n_block = max(1, BLOCK_NUMBERS // max(scaled.shape))
     signs = _all_signs(n_units, n_block) if is_exact else _signs(n_units, n_permutations, n_block, seed)
+    columns = np.ascontiguousarray(scaled[:, hits.order].T)
     for block in signs:
-        hits.add(_against(block @ scaled, alternative))
+        rearranged = columns @ block.T
+        hits.add_ordered(_against(rearranged, alternative, out=rearranged))
     with np.errstate(invalid="ignore"):
         value = sums.sums.sum(axis=0) / sums.weights.sum(axis=0)
     method = f"{'exact ' if is_exact else ''}sign-flip{'' if clusters is None else ' of clusters'}, {alternative}"
@@ -195,8 +197,10 @@ def _differences(labels: np.ndarray, sums: ClusterSums, deviation: np.ndarray) -
     return difference, np.where((deviation == 0) & ~np.isnan(difference), 0.0, scaled)
 
 
-def _against(statistic: np.ndarray, alternative: Alternative) -> np.ndarray:
-    against: np.ndarray = {"two-sided": np.abs, "greater": np.positive, "less": np.negative}[alternative](statistic)
+def _against(statistic: np.ndarray, alternative: Alternative, out: np.ndarray | None = None) -> np.ndarray:
+    if alternative == "greater":
+        return statistic
+    against: np.ndarray = {"two-sided": np.abs, "less": np.negative}[alternative](statistic, out=out)
     return against
 
 

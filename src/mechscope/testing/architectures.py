@@ -33,7 +33,8 @@ def small_spec(name: str) -> DictionarySpec:
 def check_architecture(name: str, folder: Path) -> Dictionary:
     """Assert the contract for architecture `name`; `folder` is scratch. Returns the small dictionary.
 
-    Checked: codes are ordered, positive and of the right shape; encoding does not depend on the chunks; decoding
+    Checked: codes are ordered, positive and of the right shape; encoding does not depend on the chunks, nor on other
+    features where the architecture says so; decoding
     equals the dense product; the loss has finite gradients in every weight and agrees with encode and decode; one
     batch can be overfitted; saved and loaded weights, spec and codes are bit-equal; spec and digest are stable;
     unknown options and keys are refused.
@@ -44,6 +45,9 @@ def check_architecture(name: str, folder: Path) -> Dictionary:
     codes = dictionary.encode(x)
     _check_codes(codes, spec)
     _check_chunks(dictionary, x, codes)
+    if dictionary.architecture.is_elementwise:
+        alone = [dictionary.pre_activation(x, feature).clamp(min=0) for feature in range(N_FEATURES)]
+        torch.testing.assert_close(codes.to_dense(), torch.stack(alone, dim=1), rtol=1e-5, atol=1e-5)
     dense = codes.to_dense() @ dictionary.W_dec + dictionary.b_dec
     torch.testing.assert_close(dictionary.decode(codes), dense.detach(), rtol=1e-5, atol=1e-5)
     assert len(dictionary.encode(x[:0])) == 0

@@ -45,6 +45,7 @@ class ReLU(Architecture):
 
     saelens_name = "standard"
     revives_by = "resample"
+    is_elementwise = True
 
     def check(self, spec: DictionarySpec) -> None:
         """There is no k."""

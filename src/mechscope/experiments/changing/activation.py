@@ -2,7 +2,8 @@
 
 1. Contexts that were not seen before become rows of a corpus, and go through the model in batches of like length.
 2. The site's vectors, reduced as the subject's activations were (pooled, mean, or each marked token), are encoded.
-3. The sparse codes of all features are kept by context, so that another feature costs no further forward.
+3. What is kept by context serves every feature, so that another one costs no further forward: the vectors where a
+   feature follows from its own pre-activation (ReLU) and that takes less room or little more, else all sparse codes.
 Where a row has one activation a token, the activation of a context is the largest over its marked positions.
 Before the floor: what a feature is before ReLU or TopK selects, taken from the same forwards once it was asked for.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mechscope.activations.batching import make_batches
@@ -30,6 +32,8 @@ __all__ = ["ActivationFunction", "Reading"]
 BATCH_TOKENS = 8192
 CONTEXTS_A_RUN = 65_536
 ENTRIES_KEPT = 64_000_000
+WIDEST_KEPT = 256
+"""Width up to which vectors are kept in place of codes: some four times the entries that a sample usually has."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,32 @@ class _Codes:
     features: np.ndarray
     places: np.ndarray
     values: np.ndarray
+
+    @property
+    def n_numbers(self) -> int:
+        return len(self.values)
+
+    def of(self, feature: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places and values of one feature where it is active."""
+        inside = slice(*np.searchsorted(self.features, [feature, feature + 1]))
+        return self.places[inside], self.values[inside]
+
+
+@dataclass(frozen=True, eq=False)
+class _Vectors:
+    """The vectors of one run, with the place of their context."""
+
+    dictionary: Dictionary
+    vectors: Tensor
+    places: np.ndarray
+
+    @property
+    def n_numbers(self) -> int:
+        return self.vectors.numel()
+
+    def of(self, feature: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places and values of one feature."""
+        return self.places, self.dictionary.pre_activation(self.vectors, feature).clamp_(min=0).cpu().numpy()
 
 
 class ActivationFunction:
@@ -161,7 +191,7 @@ class ActivationFunction:
     def _forget(self) -> None:
         self._before = {feature: np.zeros(0) for feature in self._before}
         self._places: dict[bytes, int] = {}
-        self._runs: list[_Codes] = []
+        self._runs: list[_Codes | _Vectors] = []
         self._columns: dict[int, tuple[int, np.ndarray]] = {}
         self._n_entries = 0
 
@@ -189,15 +219,17 @@ class ActivationFunction:
         for start in range(0, len(keys), CONTEXTS_A_RUN):
             part = slice(start, start + CONTEXTS_A_RUN)
             first = len(self._places)
-            codes = self._run(self._as_corpus(tokens, inputs, rows[part]), first)
-            self._runs.append(codes)
-            self._n_entries += len(codes.values)
+            run = self._run(self._as_corpus(tokens, inputs, rows[part]), first)
+            self._runs.append(run)
+            self._n_entries += run.n_numbers
             self._places.update(zip(keys[part], range(first, first + len(keys[part])), strict=True))
         self.n_forwards += len(keys)
 
-    def _run(self, corpus: Corpus, first: int) -> _Codes:
+    def _run(self, corpus: Corpus, first: int) -> _Codes | _Vectors:
         for feature, kept in self._before.items():
             self._before[feature] = np.concatenate([kept[:first], np.full(corpus.n_rows, -np.inf)])
+        if self.dictionary.architecture.is_elementwise and self.dictionary.d_in <= WIDEST_KEPT:
+            return self._run_vectors(corpus, first)
         features, places, values = [], [], []
         for vectors, owner in self._vectors(corpus):
             codes = self.dictionary.encode(vectors)
@@ -210,6 +242,13 @@ class ActivationFunction:
         # numbers of 16 bits are sorted in one pass
         order = np.argsort(joined.astype(np.uint16) if self.dictionary.n_features <= 1 << 16 else joined, kind="stable")
         return _Codes(joined[order], np.concatenate(places)[order], np.concatenate(values)[order])
+
+    def _run_vectors(self, corpus: Corpus, first: int) -> _Vectors:
+        parts = [(vectors, first + owner) for vectors, owner in self._vectors(corpus)]
+        vectors, places = torch.cat([part for part, _ in parts]), np.concatenate([owner for _, owner in parts])
+        for feature in self._before:
+            self._keep_before(feature, vectors, places)
+        return _Vectors(self.dictionary, vectors, places)
 
     def _vectors(self, corpus: Corpus) -> Iterator[tuple[Tensor, np.ndarray]]:
         """The site's vectors of the marked samples, a batch at a time, with the row that each belongs to."""
@@ -242,7 +281,7 @@ class ActivationFunction:
         if n_runs < len(self._runs):
             column = np.concatenate([column, np.zeros(len(self._places) - len(column))])
             for run in self._runs[n_runs:]:
-                inside = slice(*np.searchsorted(run.features, [feature, feature + 1]))
-                np.maximum.at(column, run.places[inside], run.values[inside].astype(np.float64))
+                places, values = run.of(feature)
+                np.maximum.at(column, places, values.astype(np.float64))
             self._columns[feature] = (len(self._runs), column)
         return column

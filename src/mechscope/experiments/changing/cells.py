@@ -17,7 +17,7 @@ from mechscope.stats.samples import ClusterSums
 __all__ = ["CELL_COLUMNS", "FEW", "MODERATE", "PairedCells", "flag_of", "least_p", "paired_cells"]
 
 FEW, MODERATE = 5, 20
-N_PERMUTATIONS = 4999
+N_PERMUTATIONS = 1999
 N_RESAMPLES = 2000
 
 

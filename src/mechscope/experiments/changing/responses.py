@@ -80,9 +80,11 @@ def measure(
 
 def _logged(rows: SubstitutedRows, n_changes: int, constraints: Constraints) -> np.ndarray:
     """How often each change was refused; the reasons are logged."""
-    n_refused = np.zeros(n_changes, np.int64)
+    n_refused, by_reason = np.zeros(n_changes, np.int64), dict[str, int]()
     for (column, reason), n in rows.refused.items():
         n_refused[column] += n
+        by_reason[reason] = by_reason.get(reason, 0) + n
+    for reason, n in by_reason.items():
         constraints.refused(reason, n=n)
     return n_refused
 

@@ -19,7 +19,7 @@ from mechscope.stats import sign_flip, sign_flip_cells
 __all__ = ["ALPHA", "Confirmation", "confirm", "confirm_cells", "moving_cells", "with_halves"]
 
 ALPHA = 0.05
-N_FLIPS = 4999
+N_FLIPS = 1999
 
 
 @dataclass(frozen=True)

@@ -125,18 +125,28 @@ def judge_tokens(
     split = [paired_cells(table, bases.clusters, seed=seed, should_bound=False) for table in tables]
     sides = [np.sign(one.mean) * (one.p_corrected < ALPHA) for one in split]
     parts = (sides[0] * sides[1] < 0) & (sides[0] == sides[2]) & (sides[1] == sides[3])
+    weighted = corpus_means(deltas[:, [cell for _, _, cell in chosen.values()]], bases, seed=seed)
+    of_corpus = dict(zip(chosen, weighted, strict=True))
+    beside, n_beside = _means(np.where(np.isnan(together), np.nan, typical))
+    sides_of = {"removed": _means(removed), "added": _means(added)}
     rows = []
     for at, name in enumerate(names):
-        row = _row(name, at, cells, tokens, removed[:, at], added[:, at], chosen.get(name))
+        row = _row(name, at, cells, tokens, sides_of, chosen.get(name))
         row |= dict.fromkeys(TESTED_COLUMNS) | {"depends_on_context": bool(parts[at])}
         if name in chosen:
             sign, _, cell = chosen[name]
-            row |= _tested(cells.row(cell), corpus_means(deltas[:, [cell]], bases, seed=seed)[0])
+            row |= _tested(cells.row(cell), of_corpus[name])
             row["tested"] = "both" if cell == at else "added" if cell == added_at[name] else "removed"
             row["said_rungs"] = _said_rungs(name, row["tested"], tokens, added_at, cells, sign)
-        beside = typical[~np.isnan(together[:, at]), at]
-        rows.append(row | {"typical_delta": float(beside.mean()) if len(beside) else None})
+        rows.append(row | {"typical_delta": beside[at] if n_beside[at] else None})
     return rows, cells.n_tested
+
+
+def _means(deltas: np.ndarray) -> tuple[list[float], list[int]]:
+    """Mean and number of what was measured of each token; NaN and 0 where nothing was."""
+    n = (~np.isnan(deltas)).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return (np.nansum(deltas, axis=0) / np.where(n > 0, n, np.nan)).tolist(), n.tolist()
 
 
 def _confirmed(
@@ -191,14 +201,12 @@ def _row(
     at: int,
     cells: PairedCells,
     tokens: SweptTokens,
-    removed: np.ndarray,
-    added: np.ndarray,
+    sides: Mapping[str, tuple[list[float], list[int]]],
     chosen: tuple[int, Confirmation, int] | None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"token": name, **cells.row(at), "verdict": NONE, "held_out_delta": None, "held_out_p": None}
-    for word, values in (("removed", removed), ("added", added)):
-        known = values[~np.isnan(values)]
-        row |= {f"{word}_delta": float(known.mean()) if len(known) else None, f"n_{word}": len(known)}
+    for word, (means, counts) in sides.items():
+        row |= {f"{word}_delta": means[at] if counts[at] else None, f"n_{word}": counts[at]}
     row |= {"family": tokens.family_of.get(name), "start": None}
     if chosen is not None:
         sign, told, _ = chosen

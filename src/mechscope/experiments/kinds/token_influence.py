@@ -11,6 +11,7 @@ a family speaks through its most unequal rung.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -252,7 +253,7 @@ def _observe(
         row |= {"family": tokens.family_of.get(name), "start": tokens.rung_of.get(name)}
         rows.append(row)
     _one_a_family(rows)
-    rows.sort(key=lambda row: -np.nan_to_num(row["log_odds"], nan=-np.inf))
+    rows.sort(key=lambda row: _falling(row["log_odds"]))
     findings.table("token_enrichment", ENRICHMENT_COLUMNS, rows, caption="OBSERVATIONAL: tokens in high rows. A family "
                    "has its verdict at its most unequal rung.")  # fmt: skip
     findings.add(high_threshold=cut, n_high=int(high.sum()), high_percentile=variables.high_percentile)
@@ -320,7 +321,10 @@ def _intervene(
         changes += [Change(f"{name} removed", tokens_off=(token,)), Change(f"{name} added", tokens_on=(token,))]
     constraints = Constraints(spec.constraints, context, findings)
     responses = measure(context, spec.feature_id, bases, changes, constraints)
-    has = np.array([[token in base.tokens for token in tokens.ids.values()] for base in bases.contexts])
+    holds = np.zeros((len(bases), len(context.corpus.vocabulary)), bool)
+    for at, base in enumerate(bases.contexts):
+        holds[at, list(base.tokens)] = True
+    has = holds[:, list(tokens.ids.values())]
     itself = responses.values[:, [0]]
     removed = np.where(has, itself - responses.values[:, 1::2], np.nan)
     added = np.where(has, np.nan, responses.values[:, 2::2] - itself)
@@ -339,7 +343,7 @@ def _intervene(
             )
         elif row["verdict"]:
             findings.claim(_claim(row, spec.feature_id, held))
-    rows.sort(key=lambda row: -np.nan_to_num(row["mean_delta"], nan=-np.inf))
+    rows.sort(key=lambda row: _falling(row["mean_delta"]))
     findings.table(
         "token_deltas",
         INFLUENCE_COLUMNS,
@@ -358,6 +362,11 @@ def _intervene(
     )
     findings.add(min_effect=least)
     return rows
+
+
+def _falling(value: float) -> float:
+    """A key that sorts the largest first and NaN last."""
+    return math.inf if math.isnan(value) else -value
 
 
 def _rank(rows: list[dict[str, Any]], value: str, top_k: int, columns: tuple[str, ...], findings: Findings) -> None:

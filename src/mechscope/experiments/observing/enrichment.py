@@ -15,17 +15,18 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import hypergeom, norm
+from scipy.stats import norm
 
 from mechscope.core import numpy_generator
 from mechscope.experiments.algorithms.bitsets import pack_bits
 from mechscope.experiments.changing.cells import FEW
 from mechscope.stats import Z_95
+from mechscope.stats.hypergeometric import hypergeometric_p
 from mechscope.stats.max_t import HitCounts
 
 __all__ = ["count_in_high", "count_packed_in_high"]
 
-N_DRAWS, ROWS_AT_ONCE = 4999, 20_000
+N_DRAWS, ROWS_AT_ONCE = 1999, 20_000
 BLOCK_ROWS, BLOCK_WORDS = 8192, 1024
 
 
@@ -74,9 +75,8 @@ def count_packed_in_high(
     log_odds, error = np.log(a * d / (b * c)), np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
     held, is_dependent = k_high + k_other, extra is not None
     extra = np.zeros((len(held), len(held))) if extra is None else extra
-    tails = np.minimum(hypergeom.sf(k_high - 1, n, held, n_high), hypergeom.cdf(k_high, n, held, n_high))
     known = (held >= FEW) & (n - held >= FEW) & (n_high >= FEW) & (n_other >= FEW)
-    p = np.where(known, np.minimum(1.0, 2 * tails), np.nan)
+    p = np.where(known, hypergeometric_p(k_high, n, held, n_high), np.nan)
 
     excess = k_high - n_high * held / max(1, n)
     variance = n_high * n_other / (n * max(1, n - 1)) * held * (1 - held / max(1, n))

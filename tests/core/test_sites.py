@@ -68,6 +68,32 @@ def test_a_misspelt_site_offers_the_nearest() -> None:
         parse_sites("embed,resid_pots:1", 4)
 
 
+@pytest.mark.parametrize(
+    ("selector", "near"),
+    [
+        ("blocks.1.hook_resid_psot", "resid_post"),
+        ("blocks.*.attn.hook_zz", "attn.hook_z"),
+        ("resid_psot[1]", "resid_post"),
+        ("zz:1.h2", "z"),
+        ("encoder.resid_psot:0", "resid_post"),
+    ],
+)
+def test_the_nearest_is_looked_for_without_what_stands_around_the_name(selector: str, near: str) -> None:
+    with pytest.raises(NotFoundError, match=f"did you mean '{near}'") as caught:
+        names(selector)
+    assert repr(selector) in caught.value.seen
+
+
+@pytest.mark.parametrize(
+    ("selector", "lacking"),
+    [("z:1.h1.n2", "neurons"), ("mlp_post:1.h1.n2", "heads"), ("resid_post:1.h1.n2", "heads"), ("z:1.n2", "neurons")],
+)
+def test_what_a_site_lacks_is_told(selector: str, lacking: str) -> None:
+    with pytest.raises(UsageError, match=f"has no {lacking}") as caught:
+        names(selector)
+    assert lacking.removesuffix("s") in caught.value.todo
+
+
 @pytest.mark.parametrize("selector", [
     "resid_post:", "resid_post:7", "resid_post:a", "resid_post:1-9", "resid_post:-5", "", " , ",
     "k:0:9", "k:2:2", "k:0:4:0", "z:1.h3", "z:1.n0", "resid_post:1.h0", "mlp_post:0.n300", "k[]",

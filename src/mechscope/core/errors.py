@@ -89,7 +89,9 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     return by_folded[close[0]] if close else None
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], *, todo: str | None = None) -> NotFoundError:
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], *, todo: str | None = None, compared: str | None = None
+) -> NotFoundError:
     """A `NotFoundError` that lists the known names and offers the nearest one.
 
     Args:
@@ -97,11 +99,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, todo: str | None
         name: the name that was not found.
         known: the names that exist.
         todo: what to do next; by default "use '<nearest>'" or "use one of these".
+        compared: the part of `name` that the known names are compared with; all of it by default.
     """
     names = sorted(known)
     shown = ", ".join(names[:LISTED_NAMES_MAX]) if names else "none at all"
     more = f" and {len(names) - LISTED_NAMES_MAX} more" if len(names) > LISTED_NAMES_MAX else ""
-    near = nearest_name(name, names)
+    near = nearest_name(name if compared is None else compared, names)
     if todo is None:
         todo = f"did you mean {near!r}?" if near else "use one of the known names"
     elif near:

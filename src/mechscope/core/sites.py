@@ -180,14 +180,14 @@ class _Limits:
                 raise UsageError(f"site {text!r} carries a layer", expected=f"{kind!r} alone", todo="drop the layer")
             return [LayerComponent(kind=kind, stack=stack)]
         if kind not in LAYER_KINDS and kind not in self.paths:
-            raise unknown_name("site", text, [*LAYER_KINDS, *GLOBAL_KINDS, *ALIASES, *self.paths])
-        if (heads and kind not in HEAD_KINDS) or (neurons and kind not in NEURON_KINDS):
-            having = sorted(HEAD_KINDS if heads else NEURON_KINDS)
-            raise UsageError(
-                f"site {text!r}: {kind} has no {'heads' if heads else 'neurons'}",
-                expected=f"one of {', '.join(having)}",
-                todo="drop the part behind the layer, or name another site",
-            )
+            raise unknown_name("site", text, [*LAYER_KINDS, *GLOBAL_KINDS, *ALIASES, *self.paths], compared=kind)
+        for what, part, having in (("head", heads, HEAD_KINDS), ("neuron", neurons, NEURON_KINDS)):
+            if part is not None and kind not in having:
+                raise UsageError(
+                    f"site {text!r}: {kind} has no {what}s",
+                    expected=f"one of {', '.join(sorted(having))}",
+                    todo=f"drop the {what}, or name another site",
+                )
         n_layers = self.n_encoder_layers if stack else self.n_layers
         return [
             LayerComponent(kind=kind, layer=layer, head=head, neuron=neuron, stack=stack)

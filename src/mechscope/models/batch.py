@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechscope.core import BadDataError, LayerComponent, UsageError, parse_sites, unknown_name
+from mechscope.core import BadDataError, LayerComponent, UsageError, UserError, parse_sites, unknown_name
 
-__all__ = ["DECODER_IDS", "DECODER_MASK", "Batch", "Capture"]
+__all__ = ["DECODER_IDS", "DECODER_MASK", "Batch", "Capture", "Grammar", "reads_encoder"]
 
 DECODER_IDS = "decoder_input_ids"
 DECODER_MASK = "decoder_attention_mask"
-MANY = 10**6  # layers: a capture does not know how many there are
+MANY = 1000  # layers, for a capture that no model made
+Grammar: TypeAlias = Callable[[str], list[LayerComponent]]  # what a model takes a selector for
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +136,10 @@ class Batch:
         more = {name: tensor for name, tensor in self.extra.items() if name not in {DECODER_IDS, DECODER_MASK}}
         return Batch(ids, self.extra.get(DECODER_MASK, torch.ones_like(ids)), more, self.targets)
 
+    def along(self, site: LayerComponent) -> Batch:
+        """The batch from the side whose tokens lie along the positions of a site."""
+        return self if DECODER_IDS not in self.extra or reads_encoder(site) else self.decoder
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device; itself when it is already there."""
         if self.input_ids.device == torch.device(device):
@@ -150,20 +155,43 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """What one forward gave: a detached tensor a site, and the logits where they were asked for."""
+    """What one forward gave: a detached tensor a site, and the logits where they were asked for.
+
+    `grammar` is how the model that made it reads selectors.
+    """
 
     values: dict[LayerComponent, Tensor]
     logits: Tensor | None = None
+    grammar: Grammar | None = field(default=None, repr=False)
 
     def __getitem__(self, site: LayerComponent | str) -> Tensor:
-        """The value at a site, which may be given as it is written. Raises NotFoundError, offering the nearest."""
+        """The value at a site, given as such or by a selector, in any spelling.
+
+        Raises:
+            NotFoundError: a site that was not captured; offers the nearest.
+            UsageError: a selector of several sites.
+        """
         found = {str(known): value for known, value in self.values.items()}
-        name = str(site)
-        if name not in found and name.startswith(("blocks.", "encoder_blocks.", "decoder_blocks.")):
-            name = str(parse_sites(name, MANY, n_encoder_layers=MANY)[0])
-        if name not in found:
+        names = [str(site)] if str(site) in found else [str(known) for known in self._parsed(str(site))]
+        if len(names) > 1:
+            raise UsageError(
+                f"{str(site)!r} names {len(names)} sites", expected="one site", todo=f"for example {names[0]!r}"
+            )
+        if not names or names[0] not in found:
             raise unknown_name("site of this capture", str(site), found)
-        return found[name]
+        return found[names[0]]
+
+    def _parsed(self, text: str) -> list[LayerComponent]:
+        """The sites that a selector names; none where it names nothing that there is."""
+        try:
+            return parse_sites(text, MANY, n_encoder_layers=MANY) if self.grammar is None else self.grammar(text)
+        except UserError:
+            return []
+
+
+def reads_encoder(site: LayerComponent) -> bool:
+    """Whether a site of an encoder-decoder has its encoder's positions: cross attention takes keys and values there."""
+    return site.stack is not None or site.kind in {"cross_k", "cross_v"}
 
 
 def _require_tokens(ids: Tensor, mask: Tensor, *, prefix: str = "") -> None:

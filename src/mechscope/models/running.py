@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mechscope.core import BadDataError, LayerComponent
-from mechscope.models.batch import DECODER_IDS, Batch
+from mechscope.models.batch import DECODER_IDS, Batch, reads_encoder
 from mechscope.models.component_map import Tap
 from mechscope.models.edits import Edit
 from mechscope.models.hooks import hang_hooks
@@ -163,8 +163,7 @@ class Run:
 
     def _batch_at(self, site: LayerComponent) -> Batch:
         """The tokens along a site's positions: a decoder's, but for keys and values that it takes off its encoder."""
-        is_encoders = site.stack is not None or site.kind in {"cross_k", "cross_v"}
-        return self.batch if is_encoders else self.decoder_batch
+        return self.batch if reads_encoder(site) else self.decoder_batch
 
     def _keep(self, site: LayerComponent, value: Tensor) -> None:
         if not self.plan.keeps_graph:

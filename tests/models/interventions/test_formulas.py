@@ -31,6 +31,7 @@ from mechscope.models.interventions import (
     zero,
 )
 from mechscope.models.positions import every, from_left, from_right, span
+from mechscope.testing.zoo import OTHERS
 
 Rows = Callable[..., Batch]
 Bare = Callable[[str], nn.Module]
@@ -201,6 +202,22 @@ def test_the_mean_is_that_of_all_real_tokens(model: Model, rows: Rows) -> None:
         edited = captured(model, batches[0], site, mean(site, places))
         real = batches[0].attention_mask.bool()
         assert torch.equal(edited[real], places.value.float()[batches[0].position_ids][real])
+
+
+def test_the_mean_of_what_cross_attention_takes_off_the_encoder_runs_over_its_tokens() -> None:
+    model = Model.open(OTHERS["t5"]())
+    encoder = Batch.from_rows([[5, 6, 7, 8], [9, 10]])
+    batch = Batch(
+        encoder.input_ids, encoder.attention_mask, {"decoder_input_ids": torch.tensor([[0, 7, 8], [0, 9, 8]])}
+    )
+    real = batch.attention_mask.bool()
+    for name, mask in (("cross_k:1", real), ("encoder.z:1", real), ("cross_z:1", torch.ones(2, 3, dtype=torch.bool))):
+        site = model.site(name)
+        found = mean_value(model, [batch], site)
+        assert int(found.n) == int(mask.sum())
+        told = captured(model, batch, site)[mask].double().mean(dim=0)
+        torch.testing.assert_close(found.value, told, rtol=1e-12, atol=1e-12)
+    assert mean_value(model, [batch], model.site("cross_v:1"), per_position=True).n.tolist() == [2, 2, 1, 1]
 
 
 def test_noise_has_its_scale_and_depends_on_the_row_alone(model: Model, rows: Rows) -> None:

@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from mechscope.core import LayerComponent, UsageError
-from mechscope.models.batch import DECODER_IDS, Batch
+from mechscope.models.batch import Batch
 from mechscope.models.interventions.fitting import acted_on, is_pattern
 from mechscope.models.model import Model
 
@@ -58,7 +58,7 @@ def mean_value(model: Model, batches: Iterable[Batch], site: LayerComponent, *, 
     moments: _Moments | None = None
     for batch in batches:
         value = model.capture(batch, [site]).values[site].double()
-        side = batch.decoder if DECODER_IDS in batch.extra and site.stack is None else batch
+        side = batch.along(site)
         kept = acted_on(site, value, side, None)
         if per_position and kept.shape != side.attention_mask.shape:
             raise UsageError(

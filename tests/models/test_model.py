@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mechscope.core import BadDataError, LayerComponent, NotFoundError, UsageError
-from mechscope.models import Batch, ComponentMap, Edit, Model
+from mechscope.models import Batch, Capture, ComponentMap, Edit, Model
 from mechscope.models.inputs import output_logits
 
 Rows = Callable[..., Batch]
@@ -339,3 +340,34 @@ def test_a_module_of_a_block_is_read_and_written_by_its_path(bare: Bare, rows: R
     assert torch.equal(model.logits(batch, edits=[zero]), model.logits(batch, edits=[same]))
     with pytest.raises(NotFoundError, match=r"did you mean 'self_attn\.v_proj'"):
         model.site("self_attn.v_prok:1")
+
+
+def test_a_capture_is_read_by_the_selector_that_it_was_asked_with(bare: Bare) -> None:
+    model = Model.open(bare("llama"))
+    batch = Batch.from_rows([[1, 2, 3]])
+    selectors = ["layers_output:0", "k[1]", "z:-1.h2", "z:1.h-1", "blocks.1.hook_resid_pre", "mlp.act_fn:2", "logits"]
+    capture = model.capture(batch, selectors)
+    for selector in selectors:
+        assert capture[selector] is capture.values[model.site(selector)]
+    assert capture[model.site("k:1")] is capture["k:1"]
+    with pytest.raises(UsageError, match=r"'z:\*\.h\*' names 12 sites"):
+        capture["z:*.h*"]
+    for unknown in ("resid_psot:1", "blocks.9.hook_resid_pre", "q:1"):
+        with pytest.raises(NotFoundError, match=f"unknown site of this capture '{unknown}'"):
+            capture[unknown]
+    seen = model.gradients(batch, "z:1", lambda capture: capture["layers_output[-1]"], reads="resid_post:2")
+    assert seen.gradients[at("z", 1)].abs().max() > 0
+
+
+def test_a_capture_that_no_model_made_reads_plain_spellings() -> None:
+    capture = Capture({at("resid_post", 2): torch.ones(1)})
+    assert capture["layers_output:2"] is capture["blocks.2.hook_resid_post"] is capture["resid_post[2]"]
+    with pytest.raises(NotFoundError, match="did you mean 'resid_post:2'"):
+        capture["resid_post:-1"]
+
+
+def test_what_names_no_site_is_refused(bare: Bare) -> None:
+    model = Model.open(bare("llama"))
+    for wrong in (None, 3, [3], [None, "z:1"]):
+        with pytest.raises(UsageError, match="where a site is wanted\nexpected: a selector"):
+            inspect.unwrap(Model.capture)(model, Batch.from_rows([[1, 2]]), wrong)

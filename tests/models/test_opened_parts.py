@@ -33,6 +33,10 @@ class LowRank(nn.Module):
         return found
 
 
+def fresh_like(linear: nn.Linear) -> nn.Module:
+    return nn.Linear(linear.in_features, linear.out_features, bias=False).eval()
+
+
 def sum_error(model: Model) -> float:
     read = model.capture(BATCH, "head_out:1, attn_out:1")
     return float((read["head_out:1"].sum(dim=-2) - read["attn_out:1"]).abs().max() / read["attn_out:1"].abs().max())
@@ -43,7 +47,7 @@ def test_a_projection_that_was_replaced_by_its_like_is_read_as_it_is_now() -> No
     assert isinstance(module, LlamaForCausalLM)
     model = Model.open(module)
     attention = module.model.layers[1].self_attn
-    attention.o_proj = nn.Linear(*attention.o_proj.weight.T.shape, bias=False).eval()
+    attention.o_proj = fresh_like(attention.o_proj)
     assert sum_error(model) < 1e-5
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mechscope.core import LayerComponent, UsageError
-from mechscope.models.batch import Batch, Capture
+from mechscope.models.batch import Batch, Capture, Grammar
 from mechscope.models.edits import Edit
 from mechscope.models.network import LOGITS, Network
 
@@ -38,6 +38,7 @@ def measure_gradients(
     *,
     reads: Sequence[LayerComponent],
     edits: Mapping[LayerComponent, Sequence[Edit]],
+    grammar: Grammar,
 ) -> Gradients:
     """See `Model.gradients`."""
     if not sites:
@@ -52,7 +53,7 @@ def measure_gradients(
     )
     assert logits is not None
     seen = {site: outcome.values[site] for site in reads if site != LOGITS}
-    found = metric(Capture({**seen, LOGITS: logits} if LOGITS in reads else seen, logits))
+    found = metric(Capture({**seen, LOGITS: logits} if LOGITS in reads else seen, logits, grammar))
     if not isinstance(found, Tensor) or not found.requires_grad:
         raise UsageError(
             f"the metric returned {type(found).__name__} without a gradient",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mechscope.core import BadDataError, LayerComponent, NotFoundError, UsageError, parse_sites, unknown_name
 from mechscope.core.sites import HEAD_KINDS, NEURON_KINDS
-from mechscope.models.batch import Batch, Capture
+from mechscope.models.batch import Batch, Capture, Grammar
 from mechscope.models.check_cache import verified
 from mechscope.models.component_map import ComponentMap, ModelKind
 from mechscope.models.edits import Edit, Positions, edits_by_site
@@ -134,15 +134,7 @@ class Model:
                 error is in the message).
             UsageError: a malformed selector, or a layer out of range.
         """
-        network = self._network
-        sites = parse_sites(
-            selector,
-            self.n_layers,
-            n_encoder_layers=network.n_encoder_layers,
-            heads=self._count_heads,
-            n_neurons=next((shape[-1] for site, shape in self._shapes.items() if site.kind in NEURON_KINDS), None),
-            paths=network.paths,
-        )
+        sites = self._grammar(selector)
         for site in sites:
             self._require(site)
         return sites
@@ -196,7 +188,7 @@ class Model:
         values, output = self._run(batch, inner, edits, wants_output=wants_output)
         if output is not None:
             values[LOGITS] = output
-        return Capture({site: values[site] for site in sites}, output if logits else None)
+        return Capture({site: values[site] for site in sites}, output if logits else None, self._grammar)
 
     def logits(self, batch: Batch, *, edits: Sequence[Edit] = ()) -> Float[Tensor, "batch *pos d_vocab"]:
         """The outputs under edits (a set model's: [batch d_vocab]); without edits bit-equal to the bare module's.
@@ -226,7 +218,7 @@ class Model:
         """
         sites, reads = self._named(sites), self._named(reads)
         by_site = self._required((*sites, *reads), edits)
-        return measure_gradients(self._network, batch, sites, metric, reads=reads, edits=by_site)
+        return measure_gradients(self._network, batch, sites, metric, reads=reads, edits=by_site, grammar=self._grammar)
 
     def generate(
         self,
@@ -367,17 +359,33 @@ class Model:
             self._require(site)
         return edits_by_site(edits)
 
-    def _named(self, sites: Sites) -> list[LayerComponent]:
-        """Sites given as a selector, or as a list of sites and selectors."""
-        if isinstance(sites, str):
-            return self.parse_sites(sites)
-        if isinstance(sites, LayerComponent):
-            return [sites]
-        return [site for given in sites for site in (self.parse_sites(given) if isinstance(given, str) else [given])]
+    def _named(self, sites: object) -> list[LayerComponent]:
+        """Sites given as a selector, or as a list of sites and selectors. Raises UsageError for anything else."""
+        if isinstance(sites, str | LayerComponent) or not isinstance(sites, Iterable):
+            sites = [sites]
+        found: list[LayerComponent] = []
+        for one in sites:
+            if not isinstance(one, str | LayerComponent):
+                raise UsageError(
+                    f"{one!r:.80} where a site is wanted",
+                    expected="a selector, a site, or a list of both",
+                    todo="for example 'resid_post:0-3, z:1.h2'",
+                )
+            found += self.parse_sites(one) if isinstance(one, str) else [one]
+        return found
 
-    def _count_heads(self, kind: str) -> int | None:
-        """How many heads a kind of site has, by the first site of that kind."""
-        return next((shape[0] for site, shape in self._shapes.items() if site.kind == kind and shape), None)
+    @cached_property
+    def _grammar(self) -> Grammar:
+        """What a selector stands for in this model. Holds numbers only, so that captures can be kept without it."""
+        shapes = [(site.kind, shape) for site, shape in self._shapes.items() if shape]
+        return partial(
+            parse_sites,
+            n_layers=self.n_layers,
+            n_encoder_layers=self._network.n_encoder_layers,
+            heads={kind: shape[0] for kind, shape in reversed(shapes) if kind in HEAD_KINDS}.get,
+            n_neurons=next((shape[-1] for kind, shape in shapes if kind in NEURON_KINDS), None),
+            paths=self._network.paths,
+        )
 
     def _require(self, site: LayerComponent) -> None:
         if reason := self._failed.get(str(site.base)):

@@ -124,8 +124,9 @@ def input_width(module: nn.Module) -> int | None:
 def as_input_of(module: nn.Module, x: Tensor) -> Tensor:
     """`x` in the dtype of a linear module's weights: some networks keep their stream in float32 (Mamba in bfloat16)."""
     weight = getattr(module, "weight", None)
-    is_float = isinstance(weight, Tensor) and weight.dtype in DENSE and x.dtype in DENSE
-    return x.to(weight.dtype) if is_float else x
+    if not isinstance(weight, Tensor) or weight.dtype not in DENSE or x.dtype not in DENSE:
+        return x
+    return x.to(weight.dtype)
 
 
 def projection_bias(module: nn.Module) -> Tensor | float:

@@ -14,7 +14,7 @@ import transformers
 
 from mechscope.models import ComponentMap
 from mechscope.models.families.gpt2 import Gpt2
-from mechscope.models.loading import quiet
+from mechscope.models.remarks import quiet
 from mechscope.testing.command_line import Call
 from mechscope.testing.zoo import DECODERS
 

@@ -20,8 +20,8 @@ from transformers.pytorch_utils import Conv1D
 from mechscope.core import BadDataError, LayerComponent, NotFoundError, UsageError, UserError
 from mechscope.models import Batch, Capture, ComponentMap, Edit, Model
 from mechscope.models.lens import direct_logit_attribution, logit_lens
-from mechscope.models.loading import quiet
 from mechscope.models.positions import from_left, from_right, span
+from mechscope.models.remarks import quiet
 from mechscope.testing.zoo import DECODERS, OTHERS
 
 BATCH = Batch.from_rows([[5, 6, 7, 8], [9, 10, 11]])

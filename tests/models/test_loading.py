@@ -13,7 +13,8 @@ from transformers.utils import logging
 
 from mechscope.core import BadDataError, NotFoundError, UsageError
 from mechscope.models import Model
-from mechscope.models.loading import load_pretrained, quiet
+from mechscope.models.loading import load_pretrained
+from mechscope.models.remarks import quiet
 from mechscope.testing.zoo.others import OTHERS
 
 

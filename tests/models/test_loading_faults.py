@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 
 from mechscope.core import BadDataError, UsageError
 from mechscope.models import Model
-from mechscope.models.loading import quiet
 from mechscope.models.loading_faults import telling
+from mechscope.models.remarks import quiet
 
 
 @pytest.fixture

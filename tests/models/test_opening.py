@@ -17,7 +17,7 @@ from mechscope.core import BadDataError, NotFoundError, UsageError
 from mechscope.core.kinds import FAMILIES
 from mechscope.models import Batch, ComponentMap, Model, opening
 from mechscope.models.family import LoadingFamily
-from mechscope.models.loading import quiet
+from mechscope.models.remarks import quiet
 from mechscope.store.atomic import write_json
 
 Bare = Callable[[str], nn.Module]

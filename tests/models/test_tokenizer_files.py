@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from mechscope.core import BadDataError, UsageError
 from mechscope.models import Model
-from mechscope.models.loading import quiet
+from mechscope.models.remarks import quiet
 from mechscope.models.tokenizer_files import load_tokenizer
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mechscope.core import LayerComponent, NotFoundError
 from mechscope.models import Batch, Model
-from mechscope.models.loading import quiet
+from mechscope.models.remarks import quiet
 from mechscope.testing.models import tiny_tokenizer
 from mechscope.testing.zoo import DECODERS
 from mechscope.testing.zoo.others import OTHERS

@@ -25,6 +25,7 @@ from mechscope.core import LayerComponent, Spec, UserError, digest_file, digest_
 from mechscope.models.checks import CheckResult, Verification
 from mechscope.models.eager import named_implementations
 from mechscope.models.network import Habits, Network
+from mechscope.models.turns import turn
 from mechscope.models.verification import verify
 from mechscope.store import write_json
 
@@ -82,7 +83,8 @@ def _refused(verification: Verification) -> dict[str, str]:
 def _key(network: Network, config: Mapping[str, Any]) -> str:
     parameter = next(network.module.parameters())
     versions = (torch.__version__, transformers.__version__, _code())
-    choices = named_implementations(network.module)
+    with turn():  # a run in another thread may have set eager attention
+        choices = named_implementations(network.module)
     kind = f"{type(network.module).__module__}.{type(network.module).__qualname__}"
     plain = json.dumps({**config, "_name_or_path": ""}, sort_keys=True, default=str)
     facts = (kind, network.component_map.digest, parameter.dtype, parameter.device.type, *versions, plain, choices)

@@ -1,4 +1,8 @@
-"""Eager attention for one run: only there is the pattern a tensor that one can read and write."""
+"""Eager attention for one run: only there is the pattern a tensor that one can read and write.
+
+The choice of an attention stands in a model's configs, for all who run it. So a run holds the turn (see `turns`) while
+it sets the choice, and a run inside an edit of an eager one goes back to the model's own, as if it ran by itself.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,12 @@ from transformers import PretrainedConfig
 
 from mechscope.core import LayerComponent
 
-__all__ = ["eager_attention", "named_implementations", "needs_eager"]
+__all__ = ["attention_for", "named_implementations", "needs_eager"]
 
 IMPLEMENTATION = "_implementation_internal"  # how the fields end in which a config keeps what runs (attention, experts)
-FIELD = "_attn_implementation_internal"  # the public setter would also write into configs that keep another choice
+FIELD = f"_attn{IMPLEMENTATION}"  # the public setter would also write into configs that keep another choice
+
+_OWN: dict[int, str | None] = {}  # of configs that a run at hand has set to eager: what the model has chosen
 
 
 def needs_eager(sites: Iterable[LayerComponent]) -> bool:
@@ -22,27 +28,37 @@ def needs_eager(sites: Iterable[LayerComponent]) -> bool:
 
 
 @contextmanager
-def eager_attention(module: nn.Module) -> Iterator[None]:
-    """Let every attention of a transformers model run eagerly; what was chosen before comes back."""
-    configs = {id(part.config): part.config for part in module.modules() if isinstance(_config(part), PretrainedConfig)}
-    before = {key: getattr(config, FIELD) for key, config in configs.items() if hasattr(config, FIELD)}
+def attention_for(module: nn.Module, sites: Iterable[LayerComponent]) -> Iterator[None]:
+    """The attention that a run at these sites needs: eager where a pattern is among them, else the model's own.
+
+    To be entered in a turn. What was set before comes back.
+    """
+    is_eager = needs_eager(sites)
+    configs = [config for config in _configs(module) if hasattr(config, FIELD)] if is_eager or _OWN else []
+    before = [getattr(config, FIELD) for config in configs]
+    added = [id(config) for config in configs if is_eager and id(config) not in _OWN]
     try:
-        for key in before:
-            setattr(configs[key], FIELD, "eager")
+        for config, choice in zip(configs, before, strict=True):
+            own = _OWN.setdefault(id(config), choice) if is_eager else _OWN.get(id(config), choice)
+            setattr(config, FIELD, "eager" if is_eager else own)
         yield
     finally:
-        for key, choice in before.items():
-            setattr(configs[key], FIELD, choice)
+        for config, choice in zip(configs, before, strict=True):
+            setattr(config, FIELD, choice)
+        for key in added:
+            _OWN.pop(key, None)
 
 
 def named_implementations(module: nn.Module) -> list[dict[str, str | None]]:
-    """What each config of a transformers model has chosen to run, config by config."""
-    configs = {id(config): config for part in module.modules() if isinstance(config := _config(part), PretrainedConfig)}
+    """What each config of a transformers model has chosen to run, config by config. To be asked in a turn."""
     return [
         {name: value for name, value in sorted(vars(config).items()) if name.endswith(IMPLEMENTATION)}
-        for config in configs.values()
+        | ({FIELD: _OWN[id(config)]} if id(config) in _OWN else {})
+        for config in _configs(module)
     ]
 
 
-def _config(part: nn.Module) -> object:
-    return getattr(part, "config", None)
+def _configs(module: nn.Module) -> list[PretrainedConfig]:
+    """The configs of a transformers model and of its parts, each once."""
+    found = (getattr(part, "config", None) for part in module.modules())
+    return list({id(config): config for config in found if isinstance(config, PretrainedConfig)}.values())

@@ -41,7 +41,8 @@ def require_forward(module: nn.Module, component_map: ComponentMap) -> None:
 
     hook = blocks_of(module, component_map)[0].register_forward_pre_hook(note_gradients)
     try:
-        module(*positional, **named)
+        with network.turn_for(()):
+            module(*positional, **named)
     except FAULTS as error:
         told = " ".join(str(error).split())
         raise UsageError(

@@ -8,7 +8,7 @@ sequence so far, and the part that the step at hand computes is taken.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from mechscope.core import BadDataError, LayerComponent, UsageError
 from mechscope.models.batch import Batch
 from mechscope.models.component_map import Tap
-from mechscope.models.eager import eager_attention, needs_eager
+from mechscope.models.eager import needs_eager
 from mechscope.models.edits import Edit
-from mechscope.models.hooks import hang_hooks, is_running
+from mechscope.models.hooks import hang_hooks
 from mechscope.models.inputs import output_logits
-from mechscope.models.loading import quiet
 from mechscope.models.network import LOGITS, Network
+from mechscope.models.own_forward import is_running
+from mechscope.models.remarks import quiet
 from mechscope.models.running import Plan, Run
 from mechscope.models.writing import write_edits
 
@@ -98,8 +99,8 @@ def generate(
         **({} if sampling is None else _drawing(sampling)),
     }  # penalties and the like are left as the model's own generation config has them
     with ExitStack() as stack:
+        stack.enter_context(network.turn_for(edits))  # to the end: the random state is one for the process
         stack.enter_context(quiet())
-        stack.enter_context(eager_attention(module) if needs_eager(edits) else nullcontext())
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.no_grad())
         if sampling is not None:
@@ -142,9 +143,9 @@ class _Steps:
         ).points
         self.steps: list[dict[LayerComponent, Tensor]] = []
 
-    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
         """A step begins: its tokens are known, and with them where each edit acts."""
-        if not is_running(self):
+        if kwargs is None or not is_running(self):
             return
         ids = args[0] if args else kwargs["input_ids"]
         scopes = {"all", "generated"} if self.ids else {"all", "prompt"}

@@ -1,12 +1,7 @@
-"""Hooks at points: inputs and outputs of modules by PyTorch's hooks, softmaxes by a function mode.
-
-A hook hangs on the module for all who call it, so each looks first whether the forward at hand is its own: another
-thread may run the same model, and an edit's function may call it again.
-"""
+"""Hooks at points: inputs and outputs of modules by PyTorch's hooks, softmaxes by a function mode."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
@@ -17,18 +12,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from mechscope.models.component_map import Tap
+from mechscope.models.own_forward import enter_forward, is_running, stepped_out
 
-__all__ = ["Visitor", "hang_hooks", "is_running"]
-
-
-class _Running(threading.local):
-    """The visitors of forwards that this thread is in, the innermost last; None while an edit's function runs."""
-
-    def __init__(self) -> None:
-        self.stack: list[Visitor | None] = []
+__all__ = ["Visitor", "hang_hooks"]
 
 
-_RUNNING = _Running()
 SOFTMAXES = frozenset({functional.softmax, torch.softmax, Tensor.softmax})
 
 
@@ -51,8 +39,7 @@ class Visitor(Protocol):
 
 def hang_hooks(module: nn.Module, visitor: Visitor, stack: ExitStack) -> None:
     """Hang the hooks of all points, each to be taken away by `stack`, also when hanging a later one fails."""
-    _RUNNING.stack.append(visitor)
-    stack.callback(_RUNNING.stack.pop)
+    enter_forward(visitor, stack)
     softmaxes = [point for point in visitor.points if point.at == "softmax"]
     for point in visitor.points:
         part = module.get_submodule(point.module)
@@ -100,26 +87,18 @@ class _SoftmaxMode(TorchFunctionMode):
         return _visited(self.visitor, self.inside[-1], found)
 
 
-def is_running(visitor: Visitor) -> bool:
-    """Whether a hook is called in this visitor's own forward: not in another thread's, nor in one inside an edit."""
-    return bool(_RUNNING.stack) and _RUNNING.stack[-1] is visitor
-
-
 def _visited(visitor: Visitor, point: Tap, found: Any) -> Any:
-    _RUNNING.stack.append(None)
-    try:
+    with stepped_out():
         new = visitor.visit(point, found)
-    finally:
-        _RUNNING.stack.pop()
     visitor.stop_if_done()
     return new
 
 
 def _input_hook(point: Tap, visitor: Visitor) -> Callable[..., Any]:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         del module
-        if not is_running(visitor):
-            return None
+        if kwargs is None or not is_running(visitor):
+            return None  # another thread may find the hook before torch has noted that it takes keywords
         name = "" if args else next((key for key, value in kwargs.items() if isinstance(value, Tensor)), "")
         raw = kwargs[name] if name else args[0] if args else None
         new = _visited(visitor, point, raw)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,13 +27,13 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     PretrainedConfig,
 )
-from transformers.utils import logging
 
 from mechscope.core import NotFoundError, UsageError
 from mechscope.core.errors import nearest_name
 from mechscope.models.loading_faults import require_whole, telling
+from mechscope.models.remarks import quiet
 
-__all__ = ["Loaded", "can_find_hub", "load_pretrained", "quiet"]
+__all__ = ["Loaded", "can_find_hub", "load_pretrained"]
 
 LOADERS = (  # how an architecture's name ends, what loads it, and the configs which that knows
     (("ForCausalLM", "LMHeadModel"), AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING),
@@ -141,18 +140,3 @@ def can_find_hub() -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Transformers without its bars and remarks; what was set before comes back."""
-    level = logging.get_verbosity()
-    had_bar = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if had_bar:
-            logging.enable_progress_bar()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,11 +14,12 @@ from mechscope.core import LayerComponent, UsageError
 from mechscope.models.batch import DECODER_IDS, Batch
 from mechscope.models.block_sites import site_accesses
 from mechscope.models.component_map import ComponentMap, Tap, blocks_of, find_module
-from mechscope.models.eager import eager_attention, needs_eager
+from mechscope.models.eager import attention_for
 from mechscope.models.edits import Edit
 from mechscope.models.inputs import ForwardSignature, output_logits
 from mechscope.models.points import Access, block_path, direct
 from mechscope.models.running import Outcome, Plan, run_forward
+from mechscope.models.turns import turn
 from mechscope.models.writing import write_edits
 
 __all__ = ["LOGITS", "Habits", "Network"]
@@ -94,10 +95,7 @@ class Network:
         differentiates: Sequence[LayerComponent] = (),
         keeps_failures: bool = False,
     ) -> tuple[Outcome, Tensor | None]:
-        """One forward: what was read, and the logits when they were wanted. The batch may be anywhere.
-
-        Attention runs eagerly when a pattern is read or written, and as the model has it otherwise.
-        """
+        """One forward: what was read, and the logits when they were wanted. The batch may be anywhere."""
         self.require_fit(batch)
         wants_gradients = torch.is_grad_enabled()  # leaving the inference mode would turn them on
         batch = batch.to(self.device)
@@ -115,13 +113,21 @@ class Network:
             keeps_failures=keeps_failures,
         )
         arguments = self.signature.arguments(batch, with_positions=self.habits.passes_positions)
-        eager = eager_attention(self.module) if needs_eager(touched) else nullcontext()
-        with torch.inference_mode(mode=False), torch.set_grad_enabled(wants_gradients), eager:
+        with torch.inference_mode(mode=False), torch.set_grad_enabled(wants_gradients), self.turn_for(touched):
             outcome = run_forward(self.module, arguments, batch, plan)
         logits = output_logits(outcome.output) if wants_output else None
         if logits is not None and edits and LOGITS in edits:
             logits = write_edits(edits[LOGITS], logits, batch.decoder if DECODER_IDS in batch.extra else batch)
         return outcome, logits
+
+    @contextmanager
+    def turn_for(self, sites: Iterable[LayerComponent]) -> Iterator[None]:
+        """This thread's turn to run the module and edit or read these sites: see `mechscope.models.turns`.
+
+        Attention runs eagerly when a pattern is among them, and as the model has it otherwise.
+        """
+        with turn(), attention_for(self.module, sites):
+            yield
 
     def ways_to(self, sites: Sequence[LayerComponent]) -> dict[LayerComponent, Access]:
         """The accesses of whole sites in the order of the forward pass; those named by a path come last."""

@@ -7,8 +7,9 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mechscope.core import BadDataError
-from mechscope.models.loading import can_find_hub, quiet
+from mechscope.models.loading import can_find_hub
 from mechscope.models.loading_faults import first_line
+from mechscope.models.remarks import quiet
 
 __all__ = ["load_tokenizer"]
 

@@ -75,10 +75,11 @@ def keeps_outputs_with_positions(network: Network, batch: Batch) -> bool:
     if not network.signature.takes_positions:
         return True
     device_batch = batch.to(network.device)
-    seen, told = (
-        output_logits(network.module(**network.signature.arguments(device_batch, with_positions=with_positions)))
-        for with_positions in (True, False)
-    )
+    with network.turn_for(()):
+        seen, told = (
+            output_logits(network.module(**network.signature.arguments(device_batch, with_positions=with_positions)))
+            for with_positions in (True, False)
+        )
     return relative_error(seen, told) <= SAME_OUTPUTS
 
 

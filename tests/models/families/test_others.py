@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mechscope.core import LayerComponent, NotFoundError
 from mechscope.models import Batch, Edit, Model, Tap
-from mechscope.models.loading import quiet
 from mechscope.models.positions import from_right
+from mechscope.models.remarks import quiet
 from mechscope.testing.zoo.others import OTHERS
 
 TOLERANCE = 1e-5

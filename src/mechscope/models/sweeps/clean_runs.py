@@ -13,6 +13,7 @@ from torch import Tensor
 from mechscope.core import LayerComponent
 from mechscope.models.batch import Batch
 from mechscope.models.network import Network
+from mechscope.models.own_forward import NextForward
 from mechscope.models.running import Plan, run_forward
 from mechscope.models.sweeps.base_rows import BaseRow, written_side
 from mechscope.models.sweeps.gathered_head import GatheredHead
@@ -79,8 +80,9 @@ def run_clean(
     for row in rows:
         past = RecordedPast(network.n_layers) if reuses_past else None
         with ExitStack() as stack:
+            stack.enter_context(network.turn_for(sites))
             if columns is not None:
-                head.hang(stack, row.place_of(columns))
+                head.hang(stack, NextForward(), row.place_of(columns))
             outcome = run_forward(network.module, arguments(network, row.batch, past), row.batch, plan)
         if columns is not None:
             head.keep_output(outcome.output)

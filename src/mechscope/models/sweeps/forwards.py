@@ -15,6 +15,7 @@ from mechscope.models.batch import Batch
 from mechscope.models.component_map import blocks_of
 from mechscope.models.hooks import hang_hooks
 from mechscope.models.network import Network
+from mechscope.models.own_forward import NextForward
 from mechscope.models.sweeps.clean_runs import CleanRow, arguments
 from mechscope.models.sweeps.gathered_head import GatheredHead
 from mechscope.models.sweeps.growing import GrowingBatch, RowSizes, StopForward, measure_row_sizes
@@ -120,12 +121,14 @@ class Forwards:
         growing = GrowingBatch(entries, {layer: clean.inputs[layer][:, start:] for layer in entries}, self.sizes)
         visitor = RowVisitor(self.ground, clean.row, start, group.variants, growing, runs_on=group.place is not None)
         with ExitStack() as stack:
-            growing.hang(self.blocks, self.pool, stack)
+            stack.enter_context(self.network.turn_for(self.ground.frames))
+            own = NextForward()
+            growing.hang(self.blocks, self.pool, own, stack)
             hang_hooks(self.network.module, visitor, stack)
             if group.place is not None:
-                head.hang(stack, group.place)
+                head.hang(stack, own, group.place)
                 if clean.past is not None:
-                    self.last_block.hang(stack, group.place, visitor.sites)
+                    self.last_block.hang(stack, own, group.place, visitor.sites)
             try:
                 output = self._call(clean, clean.row.batch, start)
                 if group.place is not None:
@@ -148,4 +151,5 @@ class Forwards:
             batch.attention_mask.repeat(n_rows, 1),
             {name: value.repeat(n_rows, *[1] * (value.ndim - 1)) for name, value in batch.extra.items()},
         )
-        self._call(clean, copies, clean.row.n_tokens // 2 if clean.past is not None else 0)
+        with self.network.turn_for(self.ground.frames):
+            self._call(clean, copies, clean.row.n_tokens // 2 if clean.past is not None else 0)

@@ -12,8 +12,10 @@ from mechscope.core import BadDataError, LayerComponent
 from mechscope.models.batch import Batch
 from mechscope.models.edits import Edit, edits_by_site
 from mechscope.models.network import Network
+from mechscope.models.own_forward import NextForward
 from mechscope.models.sweeps.base_rows import written_side
 from mechscope.models.sweeps.gathered_head import GatheredHead
+from mechscope.models.turns import turn
 from mechscope.models.verification import TOLERANCES
 
 __all__ = ["check_variant", "draw_variants", "relative_error"]
@@ -64,8 +66,9 @@ def check_variant(
     head = GatheredHead(network)
     head.is_last = True
     with ExitStack() as stack:
+        stack.enter_context(turn())
         if columns is not None:
-            head.hang(stack, columns)
+            head.hang(stack, NextForward(), columns)
         outcome, _ = network.run(batch, list(values), edits_by_site(edits), wants_output=logits is not None)
     errors = {str(site): relative_error(value, outcome.values[site], site, batch) for site, value in values.items()}
     if logits is not None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mechscope.core import BadDataError
 from mechscope.models.inputs import output_logits
 from mechscope.models.network import Network
+from mechscope.models.own_forward import NextForward
 from mechscope.models.sweeps.growing import StopForward
 
 __all__ = ["GatheredHead"]
@@ -44,13 +45,13 @@ class GatheredHead:
         self.is_last = False
         self.stop = StopForward()
 
-    def hang(self, stack: ExitStack, place: int | Tensor) -> None:
+    def hang(self, stack: ExitStack, own: NextForward, place: int | Tensor) -> None:
         """Hang the hook on the unembedding; `place` is the position wanted of the forward to come, or of each row."""
         self.place = place
         if self.unembedding is not None:
-            stack.callback(self.unembedding.register_forward_pre_hook(self._gather).remove)
+            stack.callback(self.unembedding.register_forward_pre_hook(own.guard(self._gather)).remove)
             if self.stops_behind:
-                stack.callback(self.unembedding.register_forward_hook(self._leave).remove)
+                stack.callback(self.unembedding.register_forward_hook(own.guard(self._leave)).remove)
 
     def keep_output(self, output: Any) -> None:
         """Keep the logits of a forward that came to its end."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mechscope.core import BadDataError
+from mechscope.models.own_forward import NextForward, enter_forward
 
 __all__ = ["GrowingBatch", "RowSizes", "StopForward", "measure_row_sizes", "stream_name", "with_stream"]
 
@@ -41,15 +42,16 @@ class GrowingBatch:
         """Rows that run now, the carrier included."""
         return max(1, len(self.joined))
 
-    def hang(self, blocks: Sequence[nn.Module], pool: nn.Module | None, stack: ExitStack) -> None:
+    def hang(self, blocks: Sequence[nn.Module], pool: nn.Module | None, own: NextForward, stack: ExitStack) -> None:
         """Hang a hook on each block's input, and on the module that pools a row, which may be given a mask.
 
         Hooks hung there later see the rows that joined.
         """
         for layer, block in enumerate(blocks):
-            stack.callback(block.register_forward_pre_hook(self._hook(layer), with_kwargs=True).remove)
+            hook = own.guard(self._hook(layer))
+            stack.callback(block.register_forward_pre_hook(hook, with_kwargs=True).remove)
         if pool is not None:
-            stack.callback(pool.register_forward_pre_hook(self._hook_pool, with_kwargs=True).remove)
+            stack.callback(pool.register_forward_pre_hook(own.guard(self._hook_pool), with_kwargs=True).remove)
 
     def _hook_pool(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Behind the blocks nothing was measured: what is there for one row is repeated."""
@@ -135,9 +137,11 @@ def _leading_sizes(run: Callable[[int], None], n_rows: int, blocks: Sequence[nn.
         if module is blocks[min(1, len(blocks) - 1)]:
             raise stop
 
+    own = NextForward()
     with ExitStack() as stack, torch.no_grad():
+        enter_forward(stop, stack)
         for block in blocks[:2]:
-            stack.callback(block.register_forward_pre_hook(hook, with_kwargs=True).remove)
+            stack.callback(block.register_forward_pre_hook(own.guard(hook), with_kwargs=True).remove)
         try:
             run(n_rows)
         except StopForward as stopped:

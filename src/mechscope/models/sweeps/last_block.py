@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mechscope.core import LayerComponent
 from mechscope.models.component_map import ComponentMap
 from mechscope.models.network import Network
+from mechscope.models.own_forward import NextForward
 from mechscope.models.points import block_path, find_part
 from mechscope.models.sweeps.growing import stream_name, with_stream
 
@@ -36,14 +37,14 @@ class LastBlock:
         ]
         self.parts = [(part, before) for part, before in found if part is not None]
 
-    def hang(self, stack: ExitStack, place: int, sites: Collection[LayerComponent]) -> None:
+    def hang(self, stack: ExitStack, own: NextForward, place: int, sites: Collection[LayerComponent]) -> None:
         """Hang the hooks, behind those that edit; `place` is the wanted position, `sites` what is edited or read."""
         kinds = {site.kind for site in sites if site.layer in (self.layer, None) and site.kind != "embed"}
         for part, before in self.parts:
             if kinds <= before:
                 cut = _OnePosition(place)
-                stack.callback(part.register_forward_pre_hook(cut.narrow, with_kwargs=True).remove)
-                stack.callback(part.register_forward_hook(cut.fill).remove)
+                stack.callback(part.register_forward_pre_hook(own.guard(cut.narrow), with_kwargs=True).remove)
+                stack.callback(part.register_forward_hook(own.guard(cut.fill)).remove)
 
 
 class _OnePosition:

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from mechscope.core import LayerComponent, UsageError
 from mechscope.models.batch import Batch
-from mechscope.models.eager import eager_attention, needs_eager
 from mechscope.models.edits import Edit, Positions
 from mechscope.models.network import LOGITS, Network
 from mechscope.models.points import narrow
@@ -88,10 +86,9 @@ def sweep(
     columns = wanted_columns(batch, at) if wants_logits else None
     edited = [site for variant in found for site in variant.edits]
     sites = list(dict.fromkeys([*edited, *(site.base for site in inner)]))
-    with eager_attention(network.module) if needs_eager(sites) else nullcontext():
-        layers = sorted({variant.layer for variant in found})
-        clean = run_clean(network, batch, rows, layers=layers, sites=sites, reuses_past=reuses_past, columns=columns)
-        return _Sweep(network, batch, variants, found, clean, inner, columns, settings).run(metric)
+    layers = sorted({variant.layer for variant in found})
+    clean = run_clean(network, batch, rows, layers=layers, sites=sites, reuses_past=reuses_past, columns=columns)
+    return _Sweep(network, batch, variants, found, clean, inner, columns, settings).run(metric)
 
 
 def wanted_columns(batch: Batch, at: Positions | None) -> Int[Tensor, "batch"]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from mechscope.models import Batch, ComponentMap
 from mechscope.models.inputs import ForwardSignature
 
 PLAIN = ComponentMap(blocks="x")
+TABLE = ComponentMap(blocks="x", max_positions=3, padding_takes_positions=True)
 ENCODER_DECODER = ComponentMap(blocks="x", max_positions=4, encoder=ComponentMap(blocks="y", max_positions=3))
 IMAGES = ComponentMap(blocks="x", value_inputs={"pixel_values": (1, 2, 2)})
 TOKENS = torch.tensor([[1, 2, 3], [4, 5, 6]])
@@ -138,3 +139,15 @@ def test_padded_places_hold_the_pad_id_where_the_model_counts_positions_by_itsel
     own = signature.arguments(batch, with_positions=False)
     assert own["input_ids"].tolist() == [[1, 2, 3], [9, 9, 4]]
     assert "position_ids" not in own
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_takes_positions_only_where_the_map_says_so(side: Literal["left", "right"]) -> None:
+    wide = Batch(*(torch.nn.functional.pad(part, (1, 1)) for part in (TOKENS, torch.ones_like(TOKENS))))
+    assert wide.input_ids.shape == (2, 5)
+    ForwardSignature(Masked(), TABLE.updated(padding_takes_positions=False)).check(wide, n_ids=7)
+    signature = ForwardSignature(Masked(), TABLE)
+    signature.check(Batch.from_rows([[1, 2, 3], [4]], side=side), n_ids=7)
+    with pytest.raises(UsageError, match="a batch of 5 columns, padding included\nexpected: at most 3") as caught:
+        signature.check(wide, n_ids=7)
+    assert "like length" in caught.value.todo

@@ -84,6 +84,7 @@ class ComponentMap(Spec):
         writes_in_place: the network overwrites tensors that a capture may hold, so captures are copied.
         logit_scale, logit_cap: logits = cap * tanh(scale * unembedding(...) / cap); None for no such step.
         max_positions: longest row, or None when there is no limit.
+        padding_takes_positions: no batch may be wider than that either, with its padding (tables of a fixed size).
         extra_ids: further inputs of one id a row, by name, with the number of ids each may take.
         value_inputs: real-valued inputs in place of token ids, by name, with the shape of one row (images).
         encoder: the encoder of an encoder-decoder, as a map of its own; its sites are written `encoder.resid_post:3`.
@@ -126,6 +127,7 @@ class ComponentMap(Spec):
     logit_scale: float | None = None
     logit_cap: float | None = None
     max_positions: int | None = None
+    padding_takes_positions: bool = False
     extra_ids: dict[str, int] = {}
     value_inputs: dict[str, tuple[int, ...]] = {}
     encoder: ComponentMap | None = None

@@ -44,6 +44,7 @@ class ForwardSignature:
         self.type_name = type(module).__name__
         self.names = _input_names(module)
         self.max_positions = component_map.max_positions
+        self.max_columns = self.max_positions if component_map.padding_takes_positions else None
         self.extra_ids = component_map.extra_ids
         self.value_inputs = component_map.value_inputs
         self.has_encoder = component_map.encoder is not None
@@ -99,9 +100,9 @@ class ForwardSignature:
         """Hold a batch against the module.
 
         Raises:
-            UsageError: padding for a module that takes no mask, a row longer than the model's positions, an extra
-                input that is missing or that `forward` does not take, an encoder-decoder's batch without tokens for
-                the decoder, values of another shape or dtype than the map's.
+            UsageError: padding for a module that takes no mask, a row longer than the model's positions (for some with
+                its padding), an extra input that is missing or that `forward` does not take, an encoder-decoder's
+                batch without tokens for the decoder, values of another shape or dtype than the map's.
             BadDataError: an id outside its vocabulary (`n_ids` entries for tokens).
         """
         self._require_names(batch)
@@ -120,6 +121,13 @@ class ForwardSignature:
             _require_tokens(batch, longest, n_ids)
         if self.has_encoder:
             _require_tokens(batch.decoder, self.max_positions, n_ids)
+        own = batch.decoder if self.has_encoder else batch
+        if self.max_columns is not None and (width := own.input_ids.shape[1]) > self.max_columns:
+            raise UsageError(
+                f"a batch of {width} columns, padding included",
+                expected=f"at most {self.max_columns}: padding takes up positions of {self.type_name} too",
+                todo="put rows of like length together, so that they are padded less",
+            )
 
     def _require_names(self, batch: Batch) -> None:
         if decided := [name for name in batch.extra if name in NOT_TAKEN and name not in self.wanted]:

@@ -39,6 +39,7 @@ from mechscope.models.network import LOGITS, Network
 from mechscope.models.pattern_checks import PatternReading, is_pattern, measure_patterns, read_patterns
 from mechscope.models.running import Outcome
 from mechscope.models.trials import (
+    N_PADDED,
     dead_sites,
     keeps_outputs_with_positions,
     padding_errors,
@@ -170,7 +171,9 @@ class _Checks:
         if not self.network.signature.takes_mask:
             self._note("forward takes no attention_mask: padded batches are refused")
             return []
-        if (self.network.component_map.max_positions or MIN_POSITIONS) < MIN_POSITIONS:
+        component_map, n_columns = self.network.component_map, self.batch.input_ids.shape[1]
+        needed = n_columns + N_PADDED if component_map.padding_takes_positions else MIN_POSITIONS
+        if (component_map.max_positions or needed) < needed:
             self._note("too few positions to try padding")
             return []
         allows_left = self.network.habits.allows_left_padding

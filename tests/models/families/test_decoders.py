@@ -263,3 +263,19 @@ def test_a_wrong_number_of_heads_is_caught() -> None:
     right = opened("llama").component_map
     with pytest.raises(UsageError, match="n_heads=2"):
         Model.open(DECODERS["llama"](), component_map=right.model_copy(update={"n_heads": 2}))
+
+
+@every_decoder
+def test_a_batch_wider_than_the_positions_runs_or_is_refused_with_the_reason(name: str) -> None:
+    """Its rows are not longer than the positions; the padding beside them is, or is not, in the way."""
+    model = opened(name)
+    n_positions = model.max_positions or 24
+    ids, mask = torch.full((1, n_positions + 2), 4), torch.ones(1, n_positions + 2, dtype=torch.int64)
+    mask[:, -3:] = 0
+    wide = Batch(ids, mask)
+    if model.component_map.padding_takes_positions:
+        with pytest.raises(UsageError, match=f"{n_positions + 2} columns, padding included"):
+            model.logits(wide)
+        return
+    told = model.logits(Batch.from_rows(ids[:, :-3]))
+    assert error_of(model.logits(wide)[:, :-3], told) < TOLERANCE

@@ -35,4 +35,5 @@ class GptNeo:
             final_norm="transformer.ln_f",
             unembedding="lm_head",
             max_positions=config["max_position_embeddings"],
+            padding_takes_positions=True,  # the causal mask is a table
         )

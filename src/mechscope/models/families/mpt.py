@@ -36,4 +36,5 @@ class Mpt:
             final_norm="transformer.norm_f",
             unembedding="lm_head",
             max_positions=config["max_seq_len"],
+            padding_takes_positions=True,
         )

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mechscope.core import NotFoundError, UsageError
-from mechscope.models import Batch, ComponentMap, Model
+from mechscope.models import Batch, ComponentMap, Model, model
+from mechscope.testing.zoo import DECODERS
 
 MAP = ComponentMap(blocks="layers", embedding="table", mlp="mlp", mlp_projection="mlp", unembedding="head")
 VALUES = ComponentMap(blocks="layers", mlp="mlp", unembedding="head", value_inputs={"x": (8,)})
@@ -80,10 +81,10 @@ def test_frozen_weights_and_a_caller_without_gradients_are_no_fault() -> None:
 
 
 def test_a_forward_that_raises_is_told_with_what_it_was_given() -> None:
-    with pytest.raises(UsageError, match=r"Demanding raises TypeError: .*'weights'") as caught:
+    with pytest.raises(UsageError, match=r"Demanding in torch\.float32 raises TypeError: .*'weights'") as caught:
         Model.open(Demanding(), component_map=MAP)
     assert caught.value.expected == "a forward that takes token ids [2, 5]"
-    with pytest.raises(UsageError, match=r"Values raises RuntimeError: mat1 and mat2 shapes .*2x5 and 8x8") as caught:
+    with pytest.raises(UsageError, match=r"Values in torch\.float32 raises RuntimeError: mat1 and mat2 shapes .*2x5 and 8x8") as caught:
         Model.open(Values(), component_map=VALUES.updated(value_inputs={"x": (5,)}))
     assert caught.value.expected == "a forward that takes x [2, 5]"
     assert "'value_inputs'" in caught.value.todo
@@ -102,3 +103,21 @@ def test_the_trial_leaves_nothing_behind() -> None:
     batch = Batch.from_rows([[1, 2, 3]])
     with torch.no_grad():
         assert torch.equal(model.logits(batch), module(batch.input_ids))
+
+
+def test_a_known_family_that_does_not_run_says_why() -> None:
+    module = DECODERS["gpt2"]()
+    module.get_submodule("transformer.h.1.mlp.c_fc").bfloat16()
+    with pytest.raises(UsageError, match=r"forward of GPT2LMHeadModel in torch\.float32 raises RuntimeError") as caught:
+        Model.open(module)
+    assert "input_ids [2, 5]" in caught.value.expected
+    assert "another dtype" in caught.value.todo
+
+
+def test_a_fault_that_is_not_the_forwards_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("of our own")
+
+    monkeypatch.setattr(model, "verified", fail)
+    with pytest.raises(RuntimeError, match="of our own"):
+        Model.open(DECODERS["gpt2"]())

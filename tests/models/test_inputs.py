@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from mechscope.core import BadDataError, UsageError
 from mechscope.models import Batch, ComponentMap
@@ -143,7 +144,7 @@ def test_padded_places_hold_the_pad_id_where_the_model_counts_positions_by_itsel
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_takes_positions_only_where_the_map_says_so(side: Literal["left", "right"]) -> None:
-    wide = Batch(*(torch.nn.functional.pad(part, (1, 1)) for part in (TOKENS, torch.ones_like(TOKENS))))
+    wide = Batch(pad(TOKENS, (1, 1)), pad(torch.ones_like(TOKENS), (1, 1)))
     assert wide.input_ids.shape == (2, 5)
     ForwardSignature(Masked(), TABLE.updated(padding_takes_positions=False)).check(wide, n_ids=7)
     signature = ForwardSignature(Masked(), TABLE)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AlbertConfig,
     AlbertForMaskedLM,
@@ -46,7 +46,7 @@ from transformers import (
 )
 
 from mechscope.core import UsageError
-from mechscope.models import Model
+from mechscope.models import ComponentMap, Model
 
 SPECIAL: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 WIDE: dict[str, Any] = {
@@ -173,3 +173,24 @@ def test_wrappers_say_where_the_module_lies(with_map: bool) -> None:
 
 def test_a_model_with_one_head_more_opens() -> None:
     assert Model.open(GPT2DoubleHeadsModel(GPT2Config(**GPT2)).eval()).verification.failed == {}
+
+
+class Counter(nn.Module):
+    """A network whose only parameter, if any, is a whole number."""
+
+    def __init__(self, n_parameters: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.ReLU()])
+        if n_parameters:
+            self.count = nn.Parameter(torch.zeros(1, dtype=torch.int64), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.blocks[0](x)
+        return found
+
+
+@pytest.mark.parametrize("n_parameters", [0, 1])
+def test_a_module_without_weights_is_refused(n_parameters: int) -> None:
+    component_map = ComponentMap(blocks="blocks", value_inputs={"x": (4,)})
+    with pytest.raises(UsageError, match=f"a Counter with {n_parameters} parameters, none of them of floating-point"):
+        Model.open(Counter(n_parameters), component_map=component_map)

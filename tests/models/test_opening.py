@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -151,6 +152,27 @@ def test_maps_that_are_missing_or_wrong_say_how_to_pass_one(bare: Bare) -> None:
         Model.open(module, component_map=right.updated(attention="atn"))
     with pytest.raises(UsageError, match="Embedding with 0 children"):
         Model.open(module, component_map=right.updated(blocks="transformer.wte"))
+
+
+def test_a_misspelt_field_of_a_map_offers_the_nearest(bare: Bare) -> None:
+    with pytest.raises(UsageError, match="unknown field 'embeding' in a component map") as caught:
+        ComponentMap(blocks="h", embeding="wte")  # type: ignore[call-arg]
+    assert caught.value.todo == "did you mean 'embedding'?"
+    assert "attention_projection" in caught.value.expected
+    right = Model.open(bare("gpt2")).component_map
+    with pytest.raises(UsageError, match=r"(?s)'zzz'.*remove the field"):
+        right.updated(zzz=1)
+    with pytest.raises(UsageError, match="did you mean 'mlp'"):
+        right.updated(encoder={"blocks": "h", "mpl": "mlp"})
+    assert ComponentMap.parse(right.to_json()) == right
+
+
+@pytest.mark.parametrize("source", [None, {}, 3, ["gpt2"]])
+def test_what_is_no_model_is_refused(source: object) -> None:
+    opens = inspect.unwrap(opening.open_source)
+    with pytest.raises(UsageError, match=f"a {type(source).__name__} .* where a model is wanted") as caught:
+        opens(source, component_map=None, device="cpu", dtype=None)
+    assert "agreement" in caught.value.expected
 
 
 def test_a_module_is_left_as_it_was(bare: Bare) -> None:

@@ -6,11 +6,13 @@ module itself; all others start at a block. Nothing here is believed: `verificat
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import model_validator
 from torch import nn
 
 from mechscope.core import Spec, UsageError, unknown_name
+from mechscope.core.errors import nearest_name
 
 __all__ = ["ComponentMap", "HeadTap", "ModelKind", "Tap", "blocks_of", "find_module"]
 
@@ -133,6 +135,20 @@ class ComponentMap(Spec):
     encoder: ComponentMap | None = None
     absent: dict[str, str] = {}
     loss_excluded_ids: tuple[int, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_known_fields(cls, given: Any) -> Any:
+        """A map is written by hand, field by field, so a misspelt one is told as other names are."""
+        unknown = [str(name) for name in given if name not in cls.model_fields] if isinstance(given, dict) else []
+        if unknown:
+            near = nearest_name(unknown[0], cls.model_fields)
+            raise UsageError(
+                f"unknown field {unknown[0]!r} in a component map",
+                expected=f"fields of ComponentMap: {', '.join(sorted(cls.model_fields))}",
+                todo=f"did you mean {near!r}?" if near else "remove the field",
+            )
+        return given
 
 
 def find_module(root: nn.Module, path: str, *, what: str) -> nn.Module:

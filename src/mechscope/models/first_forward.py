@@ -12,7 +12,7 @@ from mechscope.models.component_map import ComponentMap, blocks_of, find_module
 from mechscope.models.network import Network
 from mechscope.models.trials import probe_batch
 
-__all__ = ["require_forward"]
+__all__ = ["FAULTS", "require_forward"]
 
 ENDS = ("blocks", "embedding", "final_norm", "unembedding")
 FAULTS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)  # what forward may raise
@@ -46,10 +46,10 @@ def require_forward(module: nn.Module, component_map: ComponentMap) -> None:
     except FAULTS as error:
         told = " ".join(str(error).split())
         raise UsageError(
-            f"the forward of {type(module).__name__} raises {type(error).__name__}: {told:.300}",
+            f"the forward of {type(module).__name__} in {network.dtype} raises {type(error).__name__}: {told:.300}",
             expected=f"a forward that takes {_listed(arguments)}",
-            todo="run the module by itself on these; correct 'value_inputs', 'extra_ids' or 'max_positions' in the "
-            "map, or wrap the module so that it takes them",
+            todo="run the module by itself on these; open it in another dtype; correct 'value_inputs', 'extra_ids' or "
+            "'max_positions' in the map, or wrap the module so that it takes them",
         ) from error
     finally:
         hook.remove()

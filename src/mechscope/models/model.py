@@ -17,6 +17,7 @@ from mechscope.models.batch import Batch, Capture, Grammar
 from mechscope.models.check_cache import verified
 from mechscope.models.component_map import ComponentMap, ModelKind
 from mechscope.models.edits import Edit, Positions, edits_by_site
+from mechscope.models.first_forward import FAULTS, require_forward
 from mechscope.models.generation import Generation, Sampling, generate
 from mechscope.models.gradients import Gradients, Metric, measure_gradients
 from mechscope.models.losses import model_loss
@@ -47,12 +48,16 @@ class Model:
         require_finite_weights(opened.module)
         self.module: nn.Module = opened.module
         self._network = Network(opened.module, opened.component_map)
-        checked = verified(
-            self._network,
-            config=opened.config,
-            should_check=should_verify is not False,
-            may_recall=should_verify != "anew",
-        )
+        try:
+            checked = verified(
+                self._network,
+                config=opened.config,
+                should_check=should_verify is not False,
+                may_recall=should_verify != "anew",
+            )
+        except FAULTS:
+            require_forward(opened.module, opened.component_map)  # says what is wrong when it is the forward itself
+            raise
         self.name = opened.name
         self.component_map: ComponentMap = opened.component_map
         self.verification = checked.verification

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from mechscope.core import UsageError
 from mechscope.models.component_map import ComponentMap
 
-__all__ = ["require_discoverable", "require_own_blocks", "require_parts", "require_unwrapped"]
+__all__ = ["require_discoverable", "require_own_blocks", "require_parts", "require_unwrapped", "require_weights"]
 
 OTHER_TOWER = re.compile(r"(vision|image|audio|speech|video|encoder)\w*_config$")
 N_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -35,6 +35,17 @@ def require_unwrapped(module: nn.Module) -> None:
         expected="the module itself",
         todo=f"pass model.{field}",
     )
+
+
+def require_weights(module: nn.Module) -> None:
+    """Refuse a module without floating-point weights, which say where and in which dtype it runs. Raises UsageError."""
+    n_parameters = sum(1 for _ in module.parameters())
+    if not any(parameter.dtype.is_floating_point for parameter in module.parameters()):
+        raise UsageError(
+            f"{_a(type(module).__name__)} with {n_parameters} parameters, none of them of floating-point numbers",
+            expected="a network with weights, from which its device and dtype are read",
+            todo="open the module that holds the weights, or give it a parameter",
+        )
 
 
 def require_parts(module: nn.Module, component_map: ComponentMap, *, family: str) -> None:

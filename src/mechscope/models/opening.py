@@ -21,7 +21,7 @@ from mechscope.models.discovery import discover_map
 from mechscope.models.family import LoadingFamily
 from mechscope.models.first_forward import require_forward
 from mechscope.models.loading import load_pretrained
-from mechscope.models.openable import require_parts, require_unwrapped
+from mechscope.models.openable import require_parts, require_unwrapped, require_weights
 from mechscope.models.tokenizer_files import load_tokenizer
 from mechscope.models.weights import require_values
 
@@ -52,7 +52,7 @@ def shipped_models() -> dict[str, Path]:
 
 
 def open_source(
-    source: str | Path | nn.Module,
+    source: object,
     *,
     component_map: ComponentMap | None,
     device: str | torch.device,
@@ -69,6 +69,12 @@ def open_source(
     if isinstance(source, nn.Module):
         _require_dtype(source, dtype)
         return _open_module(source, component_map, device)
+    if not isinstance(source, str | Path):
+        raise UsageError(
+            f"a {type(source).__name__} ({source!r:.60}) where a model is wanted",
+            expected=f"a shipped subject ({', '.join(shipped_models())}), a folder, a hub id, or a torch.nn.Module",
+            todo="for example Model.open('agreement')",
+        )
     dtype = dtype or torch.float32
     folder = _folder_of(source)
     if folder is None:
@@ -116,6 +122,7 @@ def _require_dtype(module: nn.Module, dtype: torch.dtype | None) -> None:
 
 def _open_module(module: nn.Module, component_map: ComponentMap | None, device: torch.device) -> Opened:
     require_unwrapped(module)
+    require_weights(module)
     require_values(module)
     config = _own_config(module)
     found, notes = (component_map, ()) if component_map else _find_map(module, config)

@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from mechscope.core import BadDataError, LayerComponent, UsageError
 from mechscope.models import Batch, Edit, Model, Sampling
 from mechscope.models.positions import from_left
+from mechscope.testing.zoo import DECODERS
 
 Bare = Callable[[str], nn.Module]
 FAMILIES = ["gpt2", "gpt_neox", "llama"]
@@ -247,3 +249,24 @@ def test_a_generation_config_of_beams_changes_nothing(bare: Bare) -> None:
     seen = model.generate(prompts(), max_new_tokens=4, stops_at=(), sites=[at("z", 0)])
     assert torch.equal(seen.batch.input_ids, told.batch.input_ids)
     assert torch.equal(seen.values[at("z", 0)], told.values[at("z", 0)])
+
+
+@pytest.mark.parametrize("guess", ["prompt_lookup_num_tokens", "assistant_early_exit"])
+def test_a_generation_config_that_guesses_ahead_changes_nothing(guess: str, bare: Bare) -> None:
+    module = bare("llama")
+    model, site, batch = Model.open(module), at("resid_post", 1), Batch.from_rows([[1, 2, 3, 1, 2, 3, 1, 2]])
+    told = model.generate(batch, max_new_tokens=8, stops_at=(), sites=[site], edits=[steer("generated")])
+    setattr(module.generation_config, guess, 2)
+    seen = model.generate(batch, max_new_tokens=8, stops_at=(), sites=[site], edits=[steer("generated")])
+    assert torch.equal(seen.batch.input_ids, told.batch.input_ids)
+    assert torch.equal(seen.values[site], told.values[site])
+
+
+def test_padding_of_prompts_counts_where_it_takes_up_positions() -> None:
+    model = Model.open(DECODERS["gpt_neo"]())
+    long = Batch.from_rows([[5] * 20, [6]], side="left")
+    assert model.generate(long, max_new_tokens=4, stops_at=()).batch.input_ids.shape == (2, 24)
+    short = Batch.from_rows([[5] * 3, [6]], side="left")
+    wide = Batch(pad(short.input_ids, (18, 0)), pad(short.attention_mask, (18, 0)))
+    with pytest.raises(UsageError, match=r"4 new tokens, 25 together\nexpected: at most 24"):
+        model.generate(wide, max_new_tokens=4)

@@ -94,6 +94,8 @@ def generate(
         "num_return_sequences": 1,
         "guidance_scale": None,
         "prefill_chunk_size": None,
+        "prompt_lookup_num_tokens": None,  # these two guess several tokens a step, and take some back
+        "assistant_early_exit": None,
         "return_dict_in_generate": False,
         "use_cache": True,  # some configs (MPT's) say otherwise, and every step would see the whole row again
         **({} if sampling is None else _drawing(sampling)),
@@ -239,7 +241,9 @@ def _require_generator(
         raise UsageError(
             "right-padded prompts", expected="prompts that end together", todo="Batch.from_rows(rows, side='left')"
         )
-    longest = int(batch.attention_mask.sum(dim=1).max()) + max_new_tokens
+    is_wide = component_map.padding_takes_positions
+    longest = batch.input_ids.shape[1] if is_wide else int(batch.attention_mask.sum(dim=1).max())
+    longest += max_new_tokens
     if component_map.max_positions is not None and longest > component_map.max_positions:
         raise UsageError(
             f"a prompt and {max_new_tokens} new tokens, {longest} together",

@@ -228,7 +228,8 @@ def test_float8_weights_count_as_quantised() -> None:
     model = Model.open(module)
     told = "they are quantised (torch.float8_e4m3fn)"
     assert set(model.verification.failed) == {f"head_out:{layer}" for layer in range(3)}
-    refused(model, lambda: model.capture(BATCH, "head_out:0"), NotFoundError, told)
+    refused(model, lambda: model.capture(BATCH, "head_out:0"), NotFoundError, told, "without quantisation")
+    refused(model, lambda: direct_logit_attribution(model, BATCH, 3, by="head"), NotFoundError, told)
     refused(model, lambda: model.output_directions(torch.eye(model.d_model)[:2]), UsageError, told)
     refused(model, lambda: direct_logit_attribution(model, BATCH, 3), UsageError, told)
     assert logit_lens(model, BATCH).output_error < 1e-5

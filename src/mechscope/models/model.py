@@ -394,10 +394,11 @@ class Model:
 
     def _require(self, site: LayerComponent) -> None:
         if reason := self._failed.get(str(site.base)):
+            remedy = "open the model without quantisation" if "quantised" in reason else "correct the component map"
             raise NotFoundError(
                 f"site {str(site)!r} of {self.name} failed its check: {reason}",
                 expected="a site that means what its name says",
-                todo="use another site, or correct the component map",
+                todo=f"use another site, or {remedy}",
             )
         if site.base not in self._shapes:
             if self._network.access(site.base) is not None:

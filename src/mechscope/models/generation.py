@@ -159,7 +159,7 @@ class _Steps:
             if (bound := [self._bound(edit, ids.shape[1]) for edit in edits if edit.scope in scopes])
         }
         self.at_logits = active.pop(LOGITS, [])
-        self.run = Run(self._plan(active), step)
+        self.run = Run(self._plan(active), step, keys=self._mask().bool())
         self.steps.append(self.run.values)
 
     def finish(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
@@ -197,13 +197,16 @@ class _Steps:
         n_before = self.prompt.attention_mask.sum(dim=1) + sum(part.shape[1] for part in self.ids[1:-1])
         return Batch(ids, torch.ones_like(ids), self.prompt.extra, n_before=n_before)
 
+    def _mask(self) -> Int[Tensor, "batch pos"]:
+        """The mask of all tokens so far."""
+        generated = [torch.ones_like(ids) for ids in self.ids[1:]]
+        return torch.cat([self.prompt.attention_mask, *generated], dim=1)
+
     def _bound(self, edit: Edit, n_new: int) -> Edit:
         """The edit with its positions on the tokens of this step."""
         if edit.at is None:
             return replace(edit, scope="all")
-        ids = torch.cat(self.ids, dim=1)
-        mask = torch.ones_like(ids)
-        mask[:, : self.prompt.input_ids.shape[1]] = self.prompt.attention_mask
+        ids, mask = torch.cat(self.ids, dim=1), self._mask()
         n_to_come = self.max_new_tokens - (len(self.ids) - 1)
         found = edit.at.mask(Batch(ids, mask, self.prompt.extra, n_to_come=n_to_come))
         return replace(edit, scope="all", at=_Found(found[:, -n_new:]))

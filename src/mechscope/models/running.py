@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from mechscope.core import BadDataError, LayerComponent
@@ -22,7 +23,7 @@ from mechscope.models.component_map import Tap
 from mechscope.models.edits import Edit
 from mechscope.models.hooks import hang_hooks
 from mechscope.models.points import Access, narrow, widen
-from mechscope.models.writing import write_edits
+from mechscope.models.writing import keys_at, write_edits
 
 __all__ = ["Outcome", "Plan", "Run", "run_forward"]
 
@@ -90,11 +91,15 @@ def run_forward(module: nn.Module, inputs: Mapping[str, Any], batch: Batch, plan
 
 
 class Run:
-    """The state of one forward. `points` says where to hang hooks; each calls `visit` with what it finds there."""
+    """The state of one forward. `points` says where to hang hooks; each calls `visit` with what it finds there.
 
-    def __init__(self, plan: Plan, batch: Batch) -> None:
+    `keys` is the mask of all tokens so far, where the batch holds only the last of them (a step of a generation).
+    """
+
+    def __init__(self, plan: Plan, batch: Batch, *, keys: Bool[Tensor, "batch keys"] | None = None) -> None:
         self.plan = plan
         self.batch = batch
+        self.keys = keys
         self.decoder_batch = batch.decoder if DECODER_IDS in batch.extra else batch
         self.points: dict[Tap, list[LayerComponent]] = {}
         self.recorded: set[Tap] = set()
@@ -148,7 +153,8 @@ class Run:
             raise _not_called(late[0], before=access.point)
         value = new = access.read(raw, self.seen)
         if edits := self.plan.edits.get(site):
-            new = write_edits(edits, value, self._batch_at(site), copies=self.plan.copies)
+            keys = self.keys if self.keys is not None else keys_at(site, self.batch)
+            new = write_edits(edits, value, self._batch_at(site), keys=keys, copies=self.plan.copies)
         for part in self.leaf_parts.get(site, ()):
             leaf = self.leaves[part] = torch.zeros_like(narrow(part, new), requires_grad=True)
             new = widen(part, new, narrow(part, new) + leaf)

@@ -16,7 +16,7 @@ from mechscope.models.points import Access, Seen, narrow
 from mechscope.models.sweeps.base_rows import BaseRow
 from mechscope.models.sweeps.growing import GrowingBatch, StopForward
 from mechscope.models.sweeps.variants import Variant
-from mechscope.models.writing import write_edits
+from mechscope.models.writing import keys_at, write_edits
 
 __all__ = ["Ground", "RowVisitor"]
 
@@ -26,12 +26,14 @@ class Ground:
     """What all forwards of a sweep share.
 
     Args:
-        batch: the whole batch as the stack with the logits sees it, on the network's device.
+        whole: the whole batch, on the network's device.
+        batch: the same as the stack with the logits sees it.
         accesses: the ways to the sites that are edited or read, in the order of the forward pass.
         frames: clean values [batch ...] of these sites; edits see the row's values in place of the clean ones.
         reads: where to keep what is read, by site: [n_variants batch ...], filled with clean values before.
     """
 
+    whole: Batch
     batch: Batch
     accesses: Mapping[LayerComponent, Access]
     frames: Mapping[LayerComponent, Tensor]
@@ -125,7 +127,8 @@ class RowVisitor:
     def _write(self, site: LayerComponent, variant: Variant, value: Tensor, target: Tensor) -> None:
         frame = self.ground.frames[site].clone()
         self.row.put(site, frame, value, self.start)
-        edited = write_edits(variant.edits[site], frame, self.ground.batch)
+        keys = keys_at(site, self.ground.whole)
+        edited = write_edits(variant.edits[site], frame, self.ground.batch, keys=keys)
         target.copy_(self.row.take(site, edited, value, self.start))
 
     def _keep(self, site: LayerComponent, found: Tensor, written: list[tuple[int, Tensor]]) -> None:

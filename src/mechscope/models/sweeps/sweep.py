@@ -124,7 +124,7 @@ class _Sweep:
         n_variants, clean_logits = len(self.variants), self._clean_logits()
         values = {site: value.expand(n_variants, *value.shape).clone() for site, value in clean_values.items()}
         accesses = self.network.ways_to(list(self.clean.frames))
-        ground = Ground(written_side(self.batch), accesses, self.clean.frames, values)
+        ground = Ground(self.batch, written_side(self.batch), accesses, self.clean.frames, values)
         forwards = Forwards(self.network, ground, self.clean.rows[0])
         drawn = draw_variants(self.given, self.settings.n_checks, self.settings.seed)
         outputs = Outputs(n_variants, clean_logits, metric, drawn)

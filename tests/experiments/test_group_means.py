@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mechscope.experiments.groups import dealing as group_dealing
 from mechscope.experiments.groups import means as group_means
-from mechscope.experiments.groups.dealing import deal_groups
 from mechscope.experiments.groups.means import GroupMeans
+from mechscope.stats import group_dealings as group_dealing
+from mechscope.stats.group_dealings import deal_groups
 
 MASTER = 31
 

@@ -19,6 +19,7 @@ from scipy.stats import norm, rankdata
 
 from mechscope.core import UsageError
 from mechscope.stats.intervals import Z_95
+from mechscope.stats.samples import n_different, ranks
 
 __all__ = ["Area", "area_difference", "measure_area"]
 
@@ -61,7 +62,7 @@ def measure_area(
     value = float(placement[labels].mean())
     influence = (placement - value) / np.where(labels, n_positive, n_negative)
     units = np.arange(len(labels)) if clusters is None else clusters
-    n_fewest = min(len(np.unique(units[labels])), len(np.unique(units[~labels])))
+    n_fewest = min(n_different(units[labels]), n_different(units[~labels]))
     low, high = _interval(value, _standard_error(influence, labels, clusters), n_fewest, level)
     return Area(value, low, high, influence)
 
@@ -81,7 +82,7 @@ def _standard_error(influence: np.ndarray, labels: np.ndarray, clusters: np.ndar
         positive = np.square(influence[labels]).sum() * n_positive / max(1, n_positive - 1)
         negative = np.square(influence[~labels]).sum() * n_negative / max(1, n_negative - 1)
         return math.sqrt(positive + negative)
-    _, index = np.unique(clusters, return_inverse=True)
+    _, index = ranks(clusters)
     sums = np.bincount(index, weights=influence)
     return math.sqrt(np.square(sums).sum() * len(sums) / max(1, len(sums) - 1))
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from mechscope.core import numpy_generator
-from mechscope.stats import max_t
+from mechscope.stats.max_t import max_t
 
-__all__ = ["deal_groups"]
+__all__ = ["MOST_DEALT", "N_PERMUTATIONS", "deal_groups"]
 
 N_PERMUTATIONS = 1999
 MOST_DEALT = 8192

@@ -18,8 +18,14 @@ __all__ = [
     "check_length",
     "check_level",
     "check_resamples",
+    "n_different",
+    "ranks",
     "sum_by",
 ]
+
+
+MOST_NUMBERS = 8
+"""Numbers up to so many times as large as there are of them are told apart by a table; others are sorted."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class ClusterSums:
         filled = np.where(is_present, values, 0.0) * weight
         n_clusters = int(clusters.max()) + 1
         if n_clusters == len(clusters):
-            order = np.argsort(clusters)
+            order = slice(None) if (np.diff(clusters) > 0).all() else np.argsort(clusters)
             sums, totals, has_value = filled[order], weight[order], is_present[order]
         else:
             sums, totals = sum_by(filled, clusters, n_clusters), sum_by(weight, clusters, n_clusters)
@@ -110,9 +116,28 @@ def as_clusters(clusters: np.ndarray | None, n: int, *, n_fewest: int = 2) -> np
         return np.arange(n)
     names = np.asarray(clusters)
     check_length(names, n, "clusters")
+    n_clusters, index = ranks(names)
+    _check_count(n_clusters, "clusters", n_fewest)
+    return index
+
+
+def ranks(names: np.ndarray) -> tuple[int, np.ndarray]:
+    """How many names there are, and the place of each among them in order, int64 [n]; numbers are not sorted."""
+    if (
+        len(names)
+        and np.issubdtype(names.dtype, np.integer)
+        and names.min() >= 0
+        and names.max() < MOST_NUMBERS * len(names)
+    ):
+        is_there = np.bincount(names) > 0
+        return int(is_there.sum()), (np.cumsum(is_there) - 1)[names]
     known, index = np.unique(names, return_inverse=True)
-    _check_count(len(known), "clusters", n_fewest)
-    return np.asarray(index, dtype=np.int64).reshape(n)
+    return len(known), np.asarray(index, dtype=np.int64).reshape(len(names))
+
+
+def n_different(names: np.ndarray) -> int:
+    """How many names there are in `names` [n]."""
+    return ranks(names)[0]
 
 
 def as_labels(labels: np.ndarray, n: int, *, n_fewest: int = 1) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from mechscope.core import UsageError
 from mechscope.stats.intervals import FEW_CLUSTERS, ends_of_t
 from mechscope.stats.results import Interval
-from mechscope.stats.samples import as_clusters, as_column, as_labels, check_length, check_level
+from mechscope.stats.samples import as_clusters, as_column, as_labels, check_length, check_level, ranks
 
 __all__ = ["StratifiedDifference", "StratumDifference", "stratified_difference"]
 
@@ -70,9 +70,12 @@ def stratified_difference(
     """
     column, check = as_column(values), check_level(level)
     n_all = len(column)
-    truth, names = as_labels(labels, n_all), np.asarray(strata).astype(str)
+    truth, names = as_labels(labels, n_all), np.asarray(strata)
+    names = names.astype(str) if names.dtype == object else names
     check_length(names, n_all, "strata")
-    known, stratum = np.unique(names, return_inverse=True)
+    _, stratum = ranks(names)
+    known = np.empty(int(stratum.max()) + 1, names.dtype)
+    known[stratum] = names
     n_with, n_total = np.bincount(stratum, truth), np.bincount(stratum)
     is_mixed = (n_with > 0) & (n_with < n_total)
     keep = is_mixed[stratum]

@@ -21,8 +21,8 @@ from scipy.stats import t as student
 
 from mechscope.core import UsageError, numpy_generator
 from mechscope.experiments.changing.cells import flag_of
-from mechscope.experiments.groups.dealing import deal_groups
 from mechscope.stats import FEW_CLUSTERS
+from mechscope.stats.group_dealings import deal_groups
 from mechscope.stats.resampling import draw_counts
 
 __all__ = ["GROUP_COLUMNS", "GroupMeans", "group_means"]

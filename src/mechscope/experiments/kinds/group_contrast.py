@@ -197,9 +197,9 @@ class _Contrast:
     def _changes(self, names: Sequence[str]) -> list[Change]:
         """The settings of the group that stand for a side; some of them where there are many."""
         column, base = self.sets.column, str(self.sets.column.decided_by)
-        values = self.context.group_values(base)
-        here = np.unique(values[np.isin(column.values, names)]).tolist()
-        known = [name for name in here if name in self.context.domain.groups[base]]
+        of_base, index = self.context.group_codes(base)
+        here = of_base[np.bincount(index[column.rows_named(names)], minlength=len(of_base)) > 0]
+        known = [name for name in here.tolist() if name in self.context.domain.groups[base]]
         if len(known) > MOST_NAMES:
             chosen = numpy_generator(self.seed, "names").choice(len(known), MOST_NAMES, replace=False)
             self.findings.note(f"{MOST_NAMES} of {len(known)} {base}s of a side were set, drawn at random")

@@ -24,7 +24,7 @@ __all__ = ["LevelContrasts", "contrast_flags", "contrast_levels", "joint_p"]
 N_DRAWS = 9999
 Z_95 = 1.959964
 ROUNDING = 1e-9
-"""Share of the outcome's root mean square below which a standard error is rounding, and no error."""
+"""Share of the outcome's root mean square below which a standard error would be rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,7 @@ def contrast_flags(
     fit = Moments.of(columns, y, strata, int(strata.max()) + 1).fit(k)
     covariance, n_clusters = fit.covariance(columns, y, strata, clusters)
     covariance *= n_clusters / max(1, n_clusters - 1)
-    error = _errors(covariance, y)
+    covariance, error = _floored(covariance, y)
     found = []
     for at in range(k):
         is_known = fit.is_known[at : at + 1] & (error[at : at + 1] > 0)
@@ -254,7 +254,7 @@ def _regressed(
     fit = Moments.of(columns, y, strata, int(strata.max()) + 1).fit(k)
     covariance, n_clusters = fit.covariance(columns, y, strata, clusters)
     covariance *= n_clusters / max(1, n_clusters - 1)
-    error = _errors(covariance, y)
+    covariance, error = _floored(covariance, y)
     # a level whose rows are all alone in their strata, or that the covariates determine, has no coefficient
     is_known = fit.is_known & (error > 0)
     shown = np.where(is_known, fit.beta[:k], np.nan)
@@ -264,10 +264,14 @@ def _regressed(
     return shown, shown - Z_95 * spread, shown + Z_95 * spread, p, p_corrected, known
 
 
-def _errors(covariance: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Standard errors of coefficients, 0 where what is left is rounding (of either sign): an exact fit has none."""
-    errors: np.ndarray = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    return np.where(errors > ROUNDING * np.sqrt(np.mean(np.square(y))), errors, 0.0)
+def _floored(covariance: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The covariance of coefficients and their standard errors, none of them below what rounding leaves.
+
+    An exact fit has residuals of rounding alone, from which an error of any size, or below zero, would come.
+    """
+    least = ROUNDING**2 * float(np.mean(np.square(y)))
+    kept = covariance + np.diag(np.maximum(least - np.diag(covariance), 0.0))
+    return kept, np.sqrt(np.diag(kept))
 
 
 def joint_p(z: np.ndarray, covariance: np.ndarray, is_known: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

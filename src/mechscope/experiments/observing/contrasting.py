@@ -29,6 +29,9 @@ from mechscope.stats import (
     permute_labels,
     stratified_difference,
 )
+from mechscope.stats.group_dealings import MOST_DEALT, deal_groups
+from mechscope.stats.group_dealings import N_PERMUTATIONS as N_DEALT
+from mechscope.stats.samples import n_different
 
 __all__ = [
     "CONTRAST_COLUMNS",
@@ -63,7 +66,7 @@ def contrast_rows(
         known: confounders of all rows of the corpus. rows: which of them these are, int64 [n].
         findings: takes warnings. seed: of every draw.
     """
-    flag = flag_of(int(min(len(np.unique(units[side])) for side in (is_first, ~is_first))))
+    flag = flag_of(int(min(n_different(units[side]) for side in (is_first, ~is_first))))
     crude = mean_difference(values, is_first, units, seed=seed)
     p, how = permutation_p(values, is_first, units, seed=seed)
     area = auroc(values, is_first, clusters=units)
@@ -111,7 +114,7 @@ def _row(name: str, got: Interval, flag: str) -> dict[str, Any]:
 
 def mean_difference(values: np.ndarray, is_first: np.ndarray, units: np.ndarray, *, seed: int) -> Interval:
     """Mean of the first side less that of the second, with its 95 % interval over units."""
-    n_fewest = min(len(np.unique(units[side])) for side in (is_first, ~is_first))
+    n_fewest = min(n_different(units[side]) for side in (is_first, ~is_first))
     method: Literal["t", "auto"] = "t" if n_fewest >= MANY_UNITS else "auto"
     return bootstrap_group_difference(values, is_first, seed=seed, clusters=units, method=method)
 
@@ -127,6 +130,9 @@ def permutation_p(values: np.ndarray, is_first: np.ndarray, units: np.ndarray, *
     strata = None if n_units == len(values) else units
     n_dealt = N_PERMUTATIONS if len(values) <= MANY_ROWS else N_PERMUTATIONS_MANY
     centred, hits = values - values.mean(), 0
+    if strata is None and len(values) > MOST_DEALT:
+        p, _ = deal_groups(centred, np.where(is_first, 0, 1), 1, seed=seed)
+        return float(p[0]), f"rows dealt anew, {N_DEALT} times, of which the sum of the first side is drawn"
     try:
         shuffles = Shuffles(centred, strata=strata)
     except UsageError:
@@ -152,7 +158,7 @@ def halves_of(
     for name, keep in (("first", ~second), ("held out", second)):
         n = [int((is_first & keep).sum()), int((~is_first & keep).sum())]
         row: dict[str, Any] = {"half": name, "n_first": n[0], "n_second": n[1]}
-        enough = all(len(np.unique(units[keep & side])) >= FEW for side in (is_first, ~is_first))
+        enough = all(n_different(units[keep & side]) >= FEW for side in (is_first, ~is_first))
         if enough:
             got = mean_difference(values[keep], is_first[keep], units[keep], seed=seed)
             row |= {"value": got.value, "low": got.low, "high": got.high}

@@ -78,7 +78,7 @@ def observe_contrast(
     base = sets.column.decided_by
     names = context.clusters_of(found.rows)
     if base is not None and base != sets.column.name:
-        names = context.group_values(base)[found.rows]
+        names = context.group_codes(base)[1][found.rows]
         findings.note(f"units: {base}, which decides {sets.column.name}")
     units = as_clusters(names, len(found))
     leave_out = (sets.column.name, *held.change.rungs, *held.change.binaries)

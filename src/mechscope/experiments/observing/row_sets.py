@@ -20,7 +20,8 @@ class NamedColumn:
     """A column as names.
 
     Attributes:
-        name: as the domain or the corpus spells it. values: the name of every row, str [n_rows].
+        name: as the domain or the corpus spells it.
+        names: what its rows are named, str [k]. index: the place of every row's name among them, integers [n_rows].
         kind: "family" (its values are rungs, "0" absent), "binary", "concept", or the column's role in the corpus
             ("group" for an attribute of the domain).
         decided_by: the group that decides it and that the domain can set (the weapon decides its sub; the weapon
@@ -29,10 +30,22 @@ class NamedColumn:
     """
 
     name: str
-    values: np.ndarray
+    names: np.ndarray
+    index: np.ndarray
     kind: str
-    decided_by: str | None
-    is_inert: bool
+    decided_by: str | None = None
+    is_inert: bool = False
+
+    @property
+    def known(self) -> list[str]:
+        """The names that some row has."""
+        found: list[str] = self.names[np.bincount(self.index, minlength=len(self.names)) > 0].tolist()
+        return found
+
+    def rows_named(self, names: Sequence[str]) -> np.ndarray:
+        """Which rows have one of some names, boolean [n_rows]."""
+        found: np.ndarray = np.isin(self.names, names)[self.index]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,32 +81,33 @@ def named_column(context: ExperimentContext, name: str) -> NamedColumn:
     binaries = {binary.lower(): binary for binary in domain.binaries}
     concepts = {concept.lower(): concept for concept in corpus.names_with_role("concept", "row")}
     if asked in families:
-        rungs = context.family_rungs(families[asked]).astype(str)
-        return NamedColumn(families[asked], rungs, "family", None, is_inert=False)
+        ladder = np.array([str(rung) for rung in (0, *domain.families[families[asked]].rungs)])
+        return NamedColumn(families[asked], ladder, context.family_places(families[asked]), "family")
+    is_there = np.array([ABSENT, PRESENT])
     if asked in binaries:
         has = context.rows_with(domain.binaries[binaries[asked]])
-        return NamedColumn(binaries[asked], np.where(has, PRESENT, ABSENT), "binary", None, is_inert=False)
+        return NamedColumn(binaries[asked], is_there, has.astype(np.int8), "binary")
     if asked in concepts:
         has = corpus.column(concepts[asked]).astype(bool)
-        return NamedColumn(concepts[asked], np.where(has, PRESENT, ABSENT), "concept", None, is_inert=False)
+        return NamedColumn(concepts[asked], is_there, has.astype(np.int8), "concept")
     known = {column.lower(): column for column in (*corpus.row_columns, *domain.attributes)}
     if asked not in known:
         raise unknown_name("column", name, [*known.values(), *domain.families, *domain.binaries])
     found = known[asked]
-    values = context.group_values(found)
+    names, index = context.group_codes(found)
     role = corpus.columns[found].role if found in corpus.columns else "group"
-    return NamedColumn(found, values, role, _decided_by(context, found, values), is_inert=role == "nuisance")
+    return NamedColumn(found, names, index, role, _decided_by(context, found), is_inert=role == "nuisance")
 
 
-def _decided_by(context: ExperimentContext, column: str, values: np.ndarray) -> str | None:
+def _decided_by(context: ExperimentContext, column: str) -> str | None:
     """The settable group of which each name has one value of the column only."""
     for base in context.domain.settable_groups:
         if base == column:
             return base
-        names, group = np.unique(context.group_values(base), return_inverse=True)
-        _, value = np.unique(values, return_inverse=True)
-        pairs = np.unique(np.stack([group.reshape(-1), value.reshape(-1)]), axis=1)
-        if pairs.shape[1] == len(names) < len(values) / 2:
+        names, group = context.group_codes(base)
+        known, value = context.group_codes(column)
+        n_pairs = np.count_nonzero(np.bincount(group * len(known) + value))
+        if n_pairs == len(names) < len(value) / 2:
             return base
     return None
 
@@ -114,14 +128,14 @@ def row_sets(
         NotFoundError: an unknown name, with the nearest one. UsageError: a name on both sides, or nothing on one.
     """
     del context
-    known = np.unique(column.values).tolist()
+    known = column.known
     if first:
         left = _resolved(column, first, known)
     elif column.kind in {"family", "binary", "concept"}:
         left = _resolved(column, [PRESENT], known)
     else:
-        names, counts = np.unique(column.values[among], return_counts=True)
-        left = (str(names[np.argmax(np.where(names == "", -1, counts))]),)
+        counts = np.bincount(column.index[among], minlength=len(column.names))
+        left = (str(column.names[np.argmax(np.where(column.names == "", -1, counts))]),)
     right = _resolved(column, second, known) if second else tuple(n for n in known if n not in left and n != "")
     if both := sorted(set(left) & set(right)):
         raise UsageError(
@@ -131,7 +145,7 @@ def row_sets(
         raise UsageError(
             f"no {column.name} on one side", expected="at least one name on each", todo=f"choose among {known[:20]}"
         )
-    is_first, is_second = (np.isin(column.values, names) for names in (left, right))
+    is_first, is_second = (column.rows_named(names) for names in (left, right))
     return RowSets(column, left, right, is_first, is_second, rest=not second and column.kind in _MANY)
 
 

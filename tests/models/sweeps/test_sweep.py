@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mechscope.core import BadDataError, LayerComponent, UsageError
 from mechscope.models import Batch, ComponentMap, Edit, Model
 from mechscope.models.edits import Positions
-from mechscope.models.interventions import scale, swap, zero
+from mechscope.models.interventions import noise, scale, swap, zero
 from mechscope.models.network import LOGITS
 from mechscope.models.positions import from_left, from_right, marked, span
 from mechscope.models.sweeps import SweepResult, SweepSettings, sweep
@@ -248,6 +248,18 @@ def test_refusals_of_metrics_and_positions() -> None:
         sweep(model._network, batch, variants, metric=lambda logits: logits.mean())
     with pytest.raises(UsageError, match="2 positions of row 0 for the logits"):
         sweep(model._network, batch, variants, at=span(0, 2))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_positions_of_cross_keys_and_values_are_the_encoders(side: str) -> None:
+    model = Model.open(OTHERS["t5"]())
+    longer = made(model, side, 1)
+    shorter = {name: value[:, :6] for name, value in longer.extra.items()}
+    for batch in (longer, Batch(longer.input_ids, longer.attention_mask, shorter)):
+        sites = [LayerComponent(kind=kind, layer=1) for kind in ("cross_k", "cross_v")]
+        variants = [[scale(site, -2.0, at=at)] for site in sites for at in (from_right(0), from_left(1), span(1, 3))]
+        variants += [[noise(site, 1.0, seed=0)] for site in sites]
+        require_equal(model, batch, variants, sweep(model._network, batch, variants))
 
 
 def test_encoder_edits_are_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mechscope.core import BadDataError, LayerComponent
-from mechscope.models.batch import Batch
+from mechscope.models.batch import Batch, reads_encoder
 from mechscope.models.component_map import Tap
 from mechscope.models.points import Access, Seen, narrow
 from mechscope.models.sweeps.base_rows import BaseRow
@@ -127,8 +127,9 @@ class RowVisitor:
     def _write(self, site: LayerComponent, variant: Variant, value: Tensor, target: Tensor) -> None:
         frame = self.ground.frames[site].clone()
         self.row.put(site, frame, value, self.start)
-        keys = keys_at(site, self.ground.whole)
-        edited = write_edits(variant.edits[site], frame, self.ground.batch, keys=keys)
+        whole = self.ground.whole
+        batch = whole if reads_encoder(site) else self.ground.batch
+        edited = write_edits(variant.edits[site], frame, batch, keys=keys_at(site, whole))
         target.copy_(self.row.take(site, edited, value, self.start))
 
     def _keep(self, site: LayerComponent, found: Tensor, written: list[tuple[int, Tensor]]) -> None:

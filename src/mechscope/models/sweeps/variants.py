@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mechscope.core import LayerComponent, UsageError
-from mechscope.models.batch import Batch
+from mechscope.models.batch import Batch, reads_encoder
 from mechscope.models.edits import Edit, Positions, edits_by_site
 from mechscope.models.network import LOGITS, Network
 from mechscope.models.sweeps.base_rows import BaseRow, written_side
@@ -85,25 +85,27 @@ class _Places:
     """Masks and first edited positions by row, computed once for each `Positions` object."""
 
     def __init__(self, batch: Batch, rows: Sequence[BaseRow], reuses_past: bool) -> None:
-        self.side = written_side(batch)
+        self.whole, self.side = batch, written_side(batch)
         self.rows = rows
         self.reuses_past = reuses_past
-        self.known: dict[int, tuple[_Fixed, list[int | None]]] = {}
+        self.known: dict[tuple[int, bool], tuple[_Fixed, list[int | None]]] = {}
 
     def fixed(self, edit: Edit) -> Edit:
         """The edit with its mask in place of what makes the mask."""
-        return edit if edit.at is None else replace(edit, at=self._look_up(edit.at)[0])
+        return edit if edit.at is None else replace(edit, at=self._look_up(edit.at, edit.site)[0])
 
     def starts(self, edit: Edit) -> Sequence[int | None]:
         """The first edited position of each row."""
-        return [0] * len(self.rows) if edit.at is None or not self.reuses_past else self._look_up(edit.at)[1]
+        return [0] * len(self.rows) if edit.at is None or not self.reuses_past else self._look_up(edit.at, edit.site)[1]
 
-    def _look_up(self, at: Positions) -> tuple[_Fixed, list[int | None]]:
-        if id(at) not in self.known:
-            mask = at.mask(self.side)
-            edited = [mask[row.index, row.columns].nonzero().flatten() for row in self.rows]
-            self.known[id(at)] = _Fixed(mask), [int(places[0]) if len(places) else None for places in edited]
-        return self.known[id(at)]
+    def _look_up(self, at: Positions, site: LayerComponent) -> tuple[_Fixed, list[int | None]]:
+        key = id(at), reads_encoder(site)
+        if key not in self.known:
+            mask = at.mask(self.whole if reads_encoder(site) else self.side)
+            # only where the past is reused are places asked for: never with an encoder's tokens beside the decoder's
+            edited = [mask[row.index, row.columns].nonzero().flatten() for row in self.rows if self.reuses_past]
+            self.known[key] = _Fixed(mask), [int(places[0]) if len(places) else None for places in edited]
+        return self.known[key]
 
 
 def _unsweepable(seen: str, expected: str, todo: str) -> UsageError:

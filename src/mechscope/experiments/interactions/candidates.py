@@ -15,6 +15,7 @@ from itertools import zip_longest
 import numpy as np
 
 from mechscope.core import UsageError, derive_seed
+from mechscope.experiments.algorithms.bitsets import pack_bits
 from mechscope.experiments.changing.base_contexts import Bases
 from mechscope.experiments.changing.cells import CELL_COLUMNS, FEW, paired_cells
 from mechscope.experiments.changing.constraints import Constraints
@@ -95,13 +96,19 @@ def common_in_high_rows(
     rows, values = found.rows[selecting], found.values[selecting]
     active = values[values > 0]
     high = values >= (float(np.quantile(active, HIGH_QUANTILE)) if len(active) else np.inf)
+    n, n_high, within, within_high = (
+        len(rows),
+        int(high.sum()),
+        context.packed_rows(rows),
+        context.packed_rows(rows[high]),
+    )
     scores = np.full(len(factors), np.nan)
     for index, factor in enumerate(factors):
-        has = factor.of_rows(context)[rows] == 1
-        if min(has.sum(), (~has).sum()) >= ROWS_NEEDED and high.any():
-            a, b = (has & high).sum() + 0.5, (~has & high).sum() + 0.5
-            c, d = (has & ~high).sum() + 0.5, (~has & ~high).sum() + 0.5
-            scores[index] = np.log(a * d / (b * c))
+        has = pack_bits(factor.of_rows(context)[None] == 1)[0]
+        n_with, a = (int(np.bitwise_count(has & mask).sum()) for mask in (within, within_high))
+        if min(n_with, n - n_with) >= ROWS_NEEDED and n_high:
+            b, c = n_high - a, n_with - a
+            scores[index] = np.log((a + 0.5) * (n - n_high - c + 0.5) / ((b + 0.5) * (c + 0.5)))
     at = _in_turns(factors, scores, top_k)
     if len(at) < 2:
         raise UsageError(

@@ -7,6 +7,7 @@ A group name is present against whatever the base context has; contexts that hav
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,15 +48,18 @@ class Factor:
         return ""
 
     def of_rows(self, context: ExperimentContext) -> np.ndarray:
-        """1 for rows that have it, 0 for rows without, -1 for rungs in between, int64 [n_rows]."""
+        """1 for rows that have it, 0 for rows without, -1 for rungs in between, int8 [n_rows]."""
         if self.group:
-            has = context.group_values(self.topic) == context.known_group(self.topic, self.group)
-            return np.asarray(has, dtype=np.int64)
+            names, index = context.group_codes(self.topic)
+            return (names == context.known_group(self.topic, self.group)).astype(np.int8)[index]
         if self.on.rungs:
-            rungs = context.family_rungs(self.topic)
-            return np.where(rungs >= self.on.rungs[self.topic], 1, np.where(rungs <= self.lowest, 0, -1))
+            ladder, places = (0, *context.domain.families[self.topic].rungs), context.family_places(self.topic)
+            highest = bisect_right(ladder, self.lowest) - 1
+            is_there = places >= ladder.index(self.on.rungs[self.topic])
+            found: np.ndarray = is_there.astype(np.int8) - (~is_there & (places > highest))
+            return found
         token = context.domain.binaries[self.topic] if self.on.binaries else self.on.tokens_on[0]
-        return context.rows_with(token).astype(np.int64)
+        return context.rows_with(token).astype(np.int8)
 
 
 def parse_factors(context: ExperimentContext, names: Sequence[str], held: Held) -> list[Factor]:

@@ -20,7 +20,7 @@ from mechscope.experiments.changing.selecting import ALPHA
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.interactions.factorial import Design
 from mechscope.experiments.observing.adjusting import LevelContrasts, contrast_levels
-from mechscope.experiments.observing.confounders import confounders_of
+from mechscope.experiments.observing.confounders import Confounders, confounders_of
 from mechscope.experiments.observing.slicing import Slice
 from mechscope.stats import Z_95, holm
 
@@ -92,7 +92,7 @@ def observe_designs(
     for design in designs:
         levels = np.stack([factor.of_rows(context)[found.rows] for factor in design], axis=1)
         known = confounders_of(context, leave_out=(*leave_out, *(f.topic for f in design)), names=confounders)
-        raw.append(_one(found, levels, is_held_out, context, known.strata, known.covariates, known.words, seed))
+        raw.append(_one(found, levels, is_held_out, context, known, seed))
     corrected, chosen = (_corrected(np.array([one[part] for one in raw])) for part in ("p", "first_p"))
     results = []
     for one, p_corrected, p_chosen in zip(raw, corrected, chosen, strict=True):
@@ -124,9 +124,7 @@ def _one(
     levels: np.ndarray,
     is_held_out: np.ndarray | None,
     context: ExperimentContext,
-    strata: np.ndarray,
-    covariates: np.ndarray,
-    words: str,
+    known: Confounders,
     seed: int,
 ) -> dict[str, Any]:
     """One design: all rows, and the two halves."""
@@ -144,14 +142,14 @@ def _one(
             return None
         here = corner[keep]
         lower = np.stack([(here & subset) == subset for subset in range(1, (1 << order) - 1)], axis=1)
-        rows = found.rows[keep]
+        strata, covariates = known.of_rows(found.rows[keep])
         return contrast_levels(
             found.values[keep],
             (here == (1 << order) - 1).astype(np.int64),
             (1,),
             reference=0,
-            strata=strata[rows],
-            covariates=np.concatenate([lower.astype(np.float64), covariates[rows]], axis=1),
+            strata=strata,
+            covariates=np.concatenate([lower, covariates], axis=1),
             clusters=clusters[keep],
             seed=derive_seed(seed, "observed"),
         )
@@ -171,5 +169,5 @@ def _one(
         "value": value, "low": low, "high": high, "p": p, "crude": float(means @ signs), "n": tuple(n.tolist()),
         "means": tuple(means.tolist()), "zeros": tuple(zeros.tolist()),
         "spread": float(found.values[kept].std(ddof=1)) if kept.sum() > 1 else 0.0,
-        "words": words, "first": halves[0][0], "first_p": halves[0][1], "other": halves[1][0], "other_p": halves[1][1],
+        "words": known.words, "first": halves[0][0], "first_p": halves[0][1], "other": halves[1][0], "other_p": halves[1][1],
     }  # fmt: skip

@@ -196,10 +196,11 @@ def _observe(
     findings.table("grid_deltas", ("x", "y", *CELL_COLUMNS), rows, caption=observed.caption)
     findings.n_comparisons, findings.n_contexts_tested = sum(row["p"] is not None for row in rows), len(found)
     known = confounders_of(context, leave_out=leave_out, names=variables.confounders)
+    strata, covariates = known.of_rows(found.rows)
     margins = [at[:, None] == np.arange(1, len(axis_.levels)) for at, axis_ in ((at_x, x), (at_y, y))]
     together = contrast_levels(
-        found.values, ((at_x > 0) & (at_y > 0)).astype(np.int64), (1,), reference=0, strata=known.strata[found.rows],
-        covariates=np.concatenate([*margins, known.covariates[found.rows]], axis=1),
+        found.values, ((at_x > 0) & (at_y > 0)).astype(np.int64), (1,), reference=0, strata=strata,
+        covariates=np.concatenate([*margins, covariates], axis=1),
         clusters=clusters, seed=seed,
     )  # fmt: skip
     low, high, p = together.adjusted_low[0], together.adjusted_high[0], together.p[0]

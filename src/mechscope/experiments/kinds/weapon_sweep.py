@@ -170,7 +170,7 @@ def _adjusted(
     place = np.array([number.get(name, len(number)) for name in labels])[names]
     if len(np.unique(place)) < 2:
         return {}
-    table = known.covariates[found.rows]
+    _, table = known.of_rows(found.rows)
     if (np.diff(clusters) > 0).all():
         fit = adjusted_groups(found.values, place, table)
         ends = zip(means.names, fit.values, fit.low, fit.high, strict=False)

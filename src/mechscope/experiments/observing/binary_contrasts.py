@@ -152,12 +152,12 @@ def _all_at_once(
     clusters = context.clusters_of(found.rows)
 
     def contrasted(keep: np.ndarray | slice, *, should_match: bool) -> tuple[list[LevelContrasts], np.ndarray]:
-        rows = found.rows[keep]
+        strata, covariates = known.of_rows(found.rows[keep])
         return contrast_flags(
             found.values[keep],
             table[keep],
-            strata=known.strata[rows],
-            covariates=known.covariates[rows],
+            strata=strata,
+            covariates=covariates,
             clusters=clusters[keep],
             seed=seed,
             should_match=should_match,

@@ -34,6 +34,12 @@ class Confounders:
         """The names in a row, or "nothing"."""
         return ", ".join(self.names) or "nothing"
 
+    def of_rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Strata and covariates of corpus rows (int64, rising, none twice); those of all rows are not copied."""
+        if len(rows) == len(self.strata):
+            return self.strata, self.covariates
+        return self.strata[rows], self.covariates[rows]
+
 
 def find_family(domain: Domain, name: str) -> Family:
     """A family by name or short name. Raises NotFoundError with the nearest, or with what a binary is asked by."""

@@ -81,7 +81,7 @@ def contrast_rows(
         rows_found.append(
             _row("Cohen's d, rows taken as independent", cohens_d(values[is_first], values[~is_first]), flag)
         )
-    strata = known.strata[rows]
+    strata, covariates = known.of_rows(rows)
     if strata.any():
         try:
             within = stratified_difference(values, is_first, strata, clusters=units)
@@ -92,7 +92,7 @@ def contrast_rows(
             rows_found.append(_row("mean difference, stratified", within.pooled, flag))
     try:
         fit = contrast_levels(
-            values, is_first.astype(np.int64), (1,), reference=0, strata=strata, covariates=known.covariates[rows],
+            values, is_first.astype(np.int64), (1,), reference=0, strata=strata, covariates=covariates,
             clusters=units, seed=seed,
         )  # fmt: skip
     except (UserError, np.linalg.LinAlgError) as refusal:

@@ -157,14 +157,14 @@ def observe_levels(
     clusters = context.clusters_of(found.rows)
 
     def contrasted(keep: np.ndarray | slice) -> LevelContrasts:
-        rows = found.rows[keep]
+        strata, covariates = known.of_rows(found.rows[keep])
         return contrast_levels(
             found.values[keep],
             level[keep],
             tuple(levels),
             reference=reference,
-            strata=known.strata[rows],
-            covariates=known.covariates[rows],
+            strata=strata,
+            covariates=covariates,
             clusters=clusters[keep],
             seed=seed,
         )

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from transformers.utils import logging
 
 from mechscope.models import Batch, Model, Sampling
 from mechscope.models.interventions import scale, zero
+from mechscope.models.remarks import quiet
 from mechscope.models.turns import turn
 
 Bare = Callable[[str], nn.Module]
@@ -120,6 +122,25 @@ def test_a_seed_of_sampling_means_the_same_in_every_thread(bare: Bare) -> None:
     for found in run_together(drawn, drawn, drawn, n_times=5):
         require_same(found, told)
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (level, had_bar)
+
+
+def test_models_that_are_opened_beside_each_other(bare: Bare, tmp_path: Path) -> None:
+    """While transformers loads, the dtype of all new tensors is that of the weights."""
+    saved: Any = bare("llama")
+    with quiet():
+        saved.save_pretrained(tmp_path)
+    model = Model.open(bare("gpt2"))
+    plain = model.logits(BATCH)
+    told = Model.open(tmp_path, dtype=torch.bfloat16).logits(BATCH)
+    first, second, third = run_together(
+        lambda: Model.open(tmp_path, dtype=torch.bfloat16).logits(BATCH),
+        lambda: Model.open(tmp_path, dtype=torch.bfloat16).logits(BATCH),
+        lambda: model.logits(BATCH),
+        n_times=5,
+    )
+    require_same(first + second, told)
+    require_same(third, plain)
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_a_child_does_not_wait_for_a_thread_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from mechscope.core import NotFoundError, UsageError
 from mechscope.core.errors import nearest_name
 from mechscope.models.loading_faults import require_whole, telling
 from mechscope.models.remarks import quiet
+from mechscope.models.turns import turn
 
 __all__ = ["Loaded", "can_find_hub", "load_pretrained"]
 
@@ -84,15 +85,16 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
                 todo="open the module in Python and pass it with a map: Model.open(module, component_map=...)",
             )
         _require_weights(source)
-        module, report = loader.from_pretrained(
-            source,
-            config=config,
-            dtype=dtype,
-            trust_remote_code=False,
-            output_loading_info=True,
-            local_files_only=offline,
-            ignore_mismatched_sizes=True,  # its own error points to a log that is muted here; ours names the sizes
-        )
+        with turn():  # meanwhile the dtype of new tensors, one for the process, is that of the weights
+            module, report = loader.from_pretrained(
+                source,
+                config=config,
+                dtype=dtype,
+                trust_remote_code=False,
+                output_loading_info=True,
+                local_files_only=offline,
+                ignore_mismatched_sizes=True,  # its own error points to a log that is muted here; ours names the sizes
+            )
     require_whole(report, source, architecture)
     return Loaded(module, _unused(report["unexpected_keys"], architecture))
 

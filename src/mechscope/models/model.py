@@ -39,7 +39,8 @@ Sites: TypeAlias = str | LayerComponent | Sequence[LayerComponent | str]
 class Model:
     """A network behind named sites. Made by `Model.open`; plain hooks, nothing of the network is changed.
 
-    No method keeps gradients or leaves a hook behind, also when it raises. Plain attributes: `name`, `module`,
+    No method keeps gradients or leaves a hook behind, also when it raises. Threads may share it: runs take turns, and
+    for parallel work there are processes (see `mechscope.models.turns`). Plain attributes: `name`, `module`,
     `component_map`, `verification`, `tokenizer`, `notes` (what opening had to say), `d_model`, `n_layers`, `n_heads`
     (0 without attention), `d_vocab`, `max_positions`, `device`, `dtype`.
     """

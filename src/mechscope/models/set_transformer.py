@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from mechscope.core import BadDataError, NotFoundError, Spec, UsageError, read_mapping
+from mechscope.models.turns import turn
 
 __all__ = ["MaskedMean", "SetTransformer", "SetTransformerConfig", "build_from_config", "load_set_transformer"]
 
@@ -166,7 +167,7 @@ def build_from_config(config: SetTransformerConfig, *, seed: int = 0) -> SetTran
             expected="n_heads that divides d_model",
             todo="change one of them",
         )
-    with torch.random.fork_rng(devices=[]):
+    with turn(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return SetTransformer(config)
 

@@ -169,5 +169,6 @@ def _one(
         "value": value, "low": low, "high": high, "p": p, "crude": float(means @ signs), "n": tuple(n.tolist()),
         "means": tuple(means.tolist()), "zeros": tuple(zeros.tolist()),
         "spread": float(found.values[kept].std(ddof=1)) if kept.sum() > 1 else 0.0,
-        "words": known.words, "first": halves[0][0], "first_p": halves[0][1], "other": halves[1][0], "other_p": halves[1][1],
+        "words": known.words,
+        "first": halves[0][0], "first_p": halves[0][1], "other": halves[1][0], "other_p": halves[1][1],
     }  # fmt: skip

@@ -96,9 +96,9 @@ class Knowledge:
                     yield Mover(name, True, delta, True, record)
         for record in self.records.of("token_influence", causal=True):
             for row in (*record.rows("enhancers"), *record.rows("suppressors")):
-                found = self.of_token(str(row["token"]))
-                if found is not None and isinstance(row.get("mean_delta"), float):
-                    yield Mover(*found, row["mean_delta"], False, record)
+                found, delta = self.of_token(str(row["token"])), row.get("tested_delta")
+                if found is not None and isinstance(delta, float):  # of the very cell that has the verdict
+                    yield Mover(*found, delta, False, record)
 
     def name_of(self, axis: object) -> str:
         """The name of a family or binary as a spec may spell it; the text itself where the domain has no such thing."""

@@ -11,7 +11,7 @@ from mechscope.stats.hypergeometric import hypergeometric_p
 
 def by_scipy(k: np.ndarray, n_rows: int, held: np.ndarray, n_chosen: int) -> np.ndarray:
     tails = np.minimum(hypergeom.sf(k - 1, n_rows, held, n_chosen), hypergeom.cdf(k, n_rows, held, n_chosen))
-    return np.minimum(1.0, 2 * tails)
+    return np.asarray(np.minimum(1.0, 2 * tails))
 
 
 @pytest.mark.parametrize(("n_rows", "n_chosen"), [(12, 5), (50, 50), (50, 0), (300, 7), (300, 290), (4000, 600)])

@@ -213,7 +213,7 @@ class ExperimentContext:
         """Corpus rows (int64) packed in the same way, uint64 [ceil(n_rows / 64)]."""
         mask = np.zeros((1, self.corpus.n_rows), bool)
         mask[0, rows] = True
-        return pack_bits(mask)[0]
+        return np.asarray(pack_bits(mask)[0])
 
     def contexts_of(self, rows: Sequence[int] | np.ndarray) -> list[Context]:
         """The corpus rows as contexts."""

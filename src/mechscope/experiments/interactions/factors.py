@@ -51,7 +51,8 @@ class Factor:
         """1 for rows that have it, 0 for rows without, -1 for rungs in between, int8 [n_rows]."""
         if self.group:
             names, index = context.group_codes(self.topic)
-            return (names == context.known_group(self.topic, self.group)).astype(np.int8)[index]
+            has = (names == context.known_group(self.topic, self.group)).astype(np.int8)
+            return np.asarray(has[index])
         if self.on.rungs:
             ladder, places = (0, *context.domain.families[self.topic].rungs), context.family_places(self.topic)
             highest = bisect_right(ladder, self.lowest) - 1

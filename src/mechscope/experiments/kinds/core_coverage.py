@@ -210,7 +210,8 @@ class _Places:
         core = (values >= CORE_ENDS[0] * top) & (values < CORE_ENDS[1] * top)
         second = second_half(context.clusters_of(rows), derive_seed(spec.seed, "core coverage"))
         masks = (active & (values >= cut), core, active, np.ones(len(values), bool), second)
-        return cls(*(context.packed_rows(rows[mask]) for mask in masks), cut, top)
+        high, core, of_active, everything, of_second = (context.packed_rows(rows[mask]) for mask in masks)
+        return cls(high, core, of_active, everything, of_second, cut, top)
 
     @cached_property
     def n(self) -> dict[str, int]:

@@ -84,7 +84,9 @@ def test_a_forward_that_raises_is_told_with_what_it_was_given() -> None:
     with pytest.raises(UsageError, match=r"Demanding in torch\.float32 raises TypeError: .*'weights'") as caught:
         Model.open(Demanding(), component_map=MAP)
     assert caught.value.expected == "a forward that takes token ids [2, 5]"
-    with pytest.raises(UsageError, match=r"Values in torch\.float32 raises RuntimeError: mat1 and mat2 shapes .*2x5 and 8x8") as caught:
+    with pytest.raises(
+        UsageError, match=r"Values in torch\.float32 raises RuntimeError: mat1 and mat2 shapes .*2x5 and 8x8"
+    ) as caught:
         Model.open(Values(), component_map=VALUES.updated(value_inputs={"x": (5,)}))
     assert caught.value.expected == "a forward that takes x [2, 5]"
     assert "'value_inputs'" in caught.value.todo

@@ -84,6 +84,8 @@ def with_topic(text: Text, name: str) -> Text:
 def with_sentiment(text: Text, sentiment: Sentiment) -> Text:
     """The text with every adjective and adverb swapped for one of that sentiment; the topic is kept.
 
+    One case cannot: where adjectives alone tell the topic, none is left of it once they are neutral.
+
     Raises UsageError for a text without any.
     """
     if not _evaluations(text):

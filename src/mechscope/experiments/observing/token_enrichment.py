@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mechscope.core import UsageError, derive_seed, numpy_generator
+from mechscope.core import UsageError, derive_seed
 from mechscope.experiments.changing.cells import flag_of
 from mechscope.experiments.changing.changes import Held
 from mechscope.experiments.changing.selecting import ALPHA
@@ -20,10 +20,11 @@ from mechscope.experiments.changing.token_effects import SweptTokens
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.observing.enrichment import count_in_high, count_packed_in_high
-from mechscope.experiments.observing.levels import rows_holding_constant
+from mechscope.experiments.observing.levels import rows_holding_constant, second_half
 from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import OBSERVED
+from mechscope.stats.samples import ranks
 
 __all__ = ["DOWN", "ENRICHMENT_COLUMNS", "UNIT_COLUMNS", "UP", "falling", "observe_tokens"]
 
@@ -71,16 +72,16 @@ def observe_tokens(
         raise UsageError("no row of the slice is active", expected="active rows", todo="widen the slice")
     cut = float(np.quantile(found.values[found.is_active], high_percentile))
     high = found.is_active & (found.values >= cut)
-    _, cluster = np.unique(context.clusters_of(found.rows), return_inverse=True)
-    seed = derive_seed(spec.seed, "token influence")
-    second = (numpy_generator(seed, "halves").permutation(int(cluster.max()) + 1) % 2 == 1)[cluster.reshape(-1)]
+    seed, clusters = derive_seed(spec.seed, "token influence"), context.clusters_of(found.rows)
+    n_clusters, cluster = ranks(clusters)
+    second = second_half(clusters, seed)
     findings.note(
         f"high rows: the {int(high.sum()):,} at or above {cut:.4g}, percentile {100 * high_percentile:g} of "
         f"the {int(found.is_active.sum()):,} active rows; the other {int((~high).sum()):,} rows include those at zero; "
         "log odds with half a row added to each count, Wald intervals; p: hypergeometric, two-sided; p_corrected: "
         "max-T over all tokens; a verdict takes p_corrected in one half and p in the other"
     )
-    units = None if int(cluster.max()) + 1 == len(found) else cluster.reshape(-1)
+    units = None if n_clusters == len(found) else cluster
     count = _counting(context, found.rows, high, list(tokens.ids.values()), units, seed)
     everything, first = count(np.ones(len(found), bool)), count(~second)
     other = count(second, should_correct=False)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mechscope.core.kept import Kept
+from mechscope.experiments.observing import designs
 from mechscope.experiments.observing.adjusting import LevelContrasts, contrast_flags, contrast_levels
-from mechscope.experiments.observing.moments import Columns, Moments
+from mechscope.experiments.observing.designs import Design, KeptDesigns
+from mechscope.experiments.observing.moments import Columns, Moments, outcome_sums
 
 
 def drawn(seed: int, *, n: int = 400, effect: float = 0.5) -> dict[str, np.ndarray]:
@@ -19,8 +22,10 @@ def drawn(seed: int, *, n: int = 400, effect: float = 0.5) -> dict[str, np.ndarr
 
 
 def contrasted(data: dict[str, np.ndarray], seed: int = 0) -> LevelContrasts:
-    given = {name: data[name] for name in ("strata", "covariates", "clusters")}
-    return contrast_levels(data["y"], data["level"], (1, 2), reference=0, seed=seed, **given)
+    return contrast_levels(
+        data["y"], data["level"], (1, 2), reference=0, seed=seed, strata=data["strata"],
+        covariates=data["covariates"], clusters=data["clusters"],
+    )  # fmt: skip
 
 
 def test_the_adjusted_contrast_is_least_squares_with_all_dummies() -> None:
@@ -118,21 +123,47 @@ def test_moments_without_written_out_indicators_are_those_of_the_whole_design(k:
     y = generator.normal(size=n) + covariates @ [0.2, 0.0, -0.1] + 0.3 * (place == 0)
     design = np.column_stack([place[:, None] == np.arange(k), covariates]).astype(float)
     columns = Columns(place, k, covariates)
-    found = Moments.of(columns, y, strata, 5)
-    np.testing.assert_allclose(found.products, design.T @ np.column_stack([design, y]), rtol=1e-9)
+    by_stratum, by_column = outcome_sums(columns, y, strata, 5)
+    np.testing.assert_allclose(by_column, design.T @ y, rtol=1e-9)
+    np.testing.assert_allclose(by_stratum, np.bincount(strata, weights=y), rtol=1e-9)
+    found = Moments.of(columns, strata, 5)
+    np.testing.assert_allclose(found.products, design.T @ design, rtol=1e-9)
     for at in range(5):
-        inside = strata == at
-        np.testing.assert_allclose(found.sums[at], [*design[inside].sum(axis=0), y[inside].sum()], rtol=1e-9)
-    fit = found.fit(k)
+        np.testing.assert_allclose(found.sums[at], design[strata == at].sum(axis=0), rtol=1e-9)
+    worked = Design(columns, strata, 5)
+    fit = worked.fit(y)
     means = np.array([design[strata == at].mean(axis=0) for at in range(5)])[strata]
-    residual = y - found.sums[:, -1][strata] / found.counts[strata] - (design - means) @ fit.beta
-    influence = residual[:, None] * ((design - means) @ fit.directions[:, 1:])
-    covariance, n_clusters = fit.covariance(columns, y, strata, np.arange(n))
+    residual = y - (by_stratum / found.counts)[strata] - (design - means) @ fit.beta
+    influence = residual[:, None] * ((design - means) @ worked.directions)
+    covariance, n_clusters = fit.covariance(np.arange(n))
     assert n_clusters == n
     np.testing.assert_allclose(covariance, influence.T @ influence, rtol=1e-8, atol=1e-12)
     pairs = np.arange(n) // 2
     summed = influence[::2] + influence[1::2]
-    np.testing.assert_allclose(fit.covariance(columns, y, strata, pairs)[0], summed.T @ summed, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(fit.covariance(pairs)[0], summed.T @ summed, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("most", [0, 1 << 22])
+def test_designs_kept_for_the_next_outcome_change_nothing(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(designs, "MOST_ALONG", most)
+    kept = Kept[Design](1 << 24)
+
+    def found(data: dict[str, np.ndarray], levels: tuple[int, ...], where: KeptDesigns | None) -> LevelContrasts:
+        return contrast_levels(
+            data["y"], data["level"], levels, reference=0, seed=0, strata=data["strata"],
+            covariates=data["covariates"], clusters=data["clusters"], kept=where,
+        )  # fmt: skip
+
+    for seed in (1, 2):
+        data = drawn(3) | {"y": drawn(seed)["y"]}
+        for rows in (np.arange(400), np.arange(50, 350)):
+            part = {name: values[rows] for name, values in data.items()}
+            where = KeptDesigns(kept, ("a",), None if len(rows) == 400 else rows)
+            for levels in ((1, 2), (2,)):
+                alone, again = found(part, levels, None), found(part, levels, where)
+                for name in ("n", "crude", "adjusted", "adjusted_low", "p", "p_corrected", "covariance", "stratified"):
+                    np.testing.assert_array_equal(getattr(again, name), getattr(alone, name))
+    assert len(kept.keys) == 4  # rows and levels tell them apart, outcomes do not
 
 
 def test_rounding_is_no_standard_error() -> None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from mechscope.activations import ActivationCache
 from mechscope.activations.policy import TokenPolicy, read_policy
 from mechscope.core import BadDataError, UsageError, unknown_name
+from mechscope.core.kept import Kept
 from mechscope.corpora import Corpus
 from mechscope.corpora.corpus import ColumnRole
 from mechscope.corpora.domain import Context, Domain, Family
@@ -27,9 +28,15 @@ from mechscope.features.activity import Activity
 from mechscope.models import Model
 from mechscope.workspace import Workspace, open_features, subject_named
 
+if TYPE_CHECKING:  # they take contexts themselves
+    from mechscope.experiments.observing.confounders import Confounders
+    from mechscope.experiments.observing.designs import Design
+
 __all__ = ["ExperimentContext", "load_context"]
 
 FEW_REPEATS = 0.2
+MOST_KEPT = 1 << 28
+"""Bytes of confounders, and of designs, that are kept for the next feature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +51,7 @@ class ExperimentContext:
             opened when the first intervention needs it.
         policy, special_ids: how samples were taken from the site's tokens; None where it has one vector a row.
         folders: where specs, results and figures are kept; None where nothing is kept.
+        confounders, designs: what regressions of one feature leave to those of the next, see `observing`.
     """
 
     name: str
@@ -60,6 +68,8 @@ class ExperimentContext:
     _codes: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
     _places: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     _packed: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    confounders: Kept[Confounders] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
+    designs: Kept[Design] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
 
     def __enter__(self) -> Self:
         return self

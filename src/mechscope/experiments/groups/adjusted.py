@@ -15,7 +15,8 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import t as student
 
-from mechscope.experiments.observing.moments import Columns, Moments
+from mechscope.experiments.observing.designs import Design
+from mechscope.experiments.observing.moments import Columns
 
 __all__ = ["AdjustedGroups", "adjusted_groups"]
 
@@ -39,19 +40,18 @@ def adjusted_groups(values: np.ndarray, place: np.ndarray, covariates: np.ndarra
     Cost: two passes over n (m + m^2) numbers, 4,096 rows at a time.
     """
     n, n_groups, m = len(values), int(place.max()) + 1, covariates.shape[1]
-    columns = Columns(np.full(n, -1), 0, covariates)
-    moments = Moments.of(columns, values, place, n_groups)
-    bread, slope, rank = moments.solved()
-    means = moments.sums / moments.counts[:, None]
-    apart = means[:, :-1] - moments.sums[:, :-1].sum(axis=0) / n
+    design = Design(Columns(np.full(n, -1), 0, covariates), place, n_groups)
+    fit, moments, (bread, rank) = design.fit(values), design.moments, design.solved
+    means, slope = moments.means, fit.beta
+    apart = means - moments.sums.sum(axis=0) / n
     squares, by_group, by_pair = np.zeros(n_groups), np.zeros((n_groups, m)), np.zeros((m, m))
-    for rows, design in columns.blocks():
-        design -= means[place[rows], :-1]
-        residual = values[rows] - means[place[rows], -1] - design @ slope
-        moved = design * residual[:, None]
+    for rows, block in design.columns.blocks():
+        block -= means[place[rows]]
+        residual = values[rows] - fit.outcome_means[place[rows]] - block @ slope
+        moved = block * residual[:, None]
         by_pair += moved.T @ moved
         squares += np.bincount(place[rows], weights=residual**2, minlength=n_groups)
-        owner = sparse.csc_array((residual, place[rows], np.arange(len(design) + 1)), shape=(n_groups, len(design)))
+        owner = sparse.csc_array((residual, place[rows], np.arange(len(block) + 1)), shape=(n_groups, len(block)))
         by_group += owner @ moved
     along = apart @ bread
     counts = moments.counts
@@ -59,7 +59,7 @@ def adjusted_groups(values: np.ndarray, place: np.ndarray, covariates: np.ndarra
     variance -= 2 * (along * (by_group / counts[:, None] - by_group.sum(axis=0) / n)).sum(axis=1)
     variance += ((along @ by_pair) * along).sum(axis=1)
     freedom = n - n_groups - rank
-    found = means[:, -1] - apart @ slope - values.mean()
+    found = fit.outcome_means - apart @ slope - values.mean()
     if freedom < 1:
         return AdjustedGroups(found, np.full(n_groups, np.nan), np.full(n_groups, np.nan))
     step = student.ppf(0.975, n - 1) * np.sqrt(np.maximum(variance, 0) * n / freedom)

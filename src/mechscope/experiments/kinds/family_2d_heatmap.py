@@ -201,7 +201,7 @@ def _observe(
     together = contrast_levels(
         found.values, ((at_x > 0) & (at_y > 0)).astype(np.int64), (1,), reference=0, strata=strata,
         covariates=np.concatenate([*margins, covariates], axis=1),
-        clusters=clusters, seed=seed,
+        clusters=clusters, seed=seed, kept=known.kept(found.rows, "margins of", x.name, "and", y.name),
     )  # fmt: skip
     low, high, p = together.adjusted_low[0], together.adjusted_high[0], together.p[0]
     findings.aggregate(n_samples=len(found))

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mechscope.core import numpy_generator
-from mechscope.experiments.observing.moments import Columns, Moments
+from mechscope.experiments.observing.designs import Design, KeptDesigns
+from mechscope.experiments.observing.moments import Columns
 
 __all__ = ["LevelContrasts", "contrast_flags", "contrast_levels", "joint_p"]
 
@@ -67,6 +68,7 @@ def contrast_levels(
     covariates: np.ndarray,
     clusters: np.ndarray,
     seed: int,
+    kept: KeptDesigns | None = None,
 ) -> LevelContrasts:
     """Contrast `levels` with `reference`. Rows at any other level take no part.
 
@@ -79,17 +81,26 @@ def contrast_levels(
         covariates: float64 [n, m]; m may be 0.
         clusters: integers [n]; rows of one are not independent.
         seed: of the draws behind `p_corrected`.
+        kept: where what does not depend on y is kept for these strata and covariates.
 
-    Cost: a few passes over n (m + levels) numbers, and one product of that size squared.
+    Cost: a few passes over n (m + levels) numbers, and one product of that size squared, unless it is kept.
     """
-    place = _places(level, (*levels, reference))
-    keep = place >= 0
-    if not keep.all():
-        y, place, strata, covariates, clusters = y[keep], place[keep], strata[keep], covariates[keep], clusters[keep]
-    table = _Cells.of(y, place, strata, len(levels) + 1)
+    everyone = _places(level, (*levels, reference))
+    keep = everyone >= 0
+    is_whole = bool(keep.all())
+    place = everyone if is_whole else everyone[keep]
+
+    def make() -> Design:
+        of_levels = np.where(place < len(levels), place, -1)
+        rows = slice(None) if is_whole else keep
+        return Design(Columns(of_levels, len(levels), covariates[rows]), strata[rows], int(strata.max()) + 1)
+
+    design = make() if kept is None else kept.of(everyone.astype(np.int16), make)
+    if not is_whole:
+        y, clusters = y[keep], clusters[keep]
+    table = _Cells.of(y, place, design.strata, len(levels) + 1)
     crude, stratified = table.crude(), table.stratified()
-    adjusted = _regressed(y, np.where(place < len(levels), place, -1), len(levels), strata, covariates, clusters, seed)
-    coefficient, low, high, p, p_corrected, covariance = adjusted
+    coefficient, low, high, p, p_corrected, covariance = _regressed(design, y, clusters, seed)
     return LevelContrasts(
         n=crude[:, 0].astype(np.int64),
         n_reference=int(table.counts[:, -1].sum()),
@@ -119,23 +130,28 @@ def contrast_flags(
     clusters: np.ndarray,
     seed: int,
     should_match: bool = True,
+    kept: KeptDesigns | None = None,
 ) -> tuple[list[LevelContrasts], np.ndarray]:
     """Contrast rows with each of several flags with those without it, every flag adjusted for all the others.
 
     All share one regression, so that many cost little more than one.
 
     Args:
-        y, strata, covariates, clusters, seed: as in `contrast_levels`; the flags are no part of the covariates.
+        y, strata, covariates, clusters, seed, kept: as in `contrast_levels`; the flags are no part of the covariates.
         flags: 0 or 1, [n, flags].
         should_match: False leaves out the crude and the stratified contrasts, for halves.
 
     Returns:
         A contrast of one level each, and the covariance of the adjusted ones, [flags, flags].
     """
-    columns = Columns(np.full(len(y), -1), 0, np.column_stack([flags.astype(np.int8), covariates]))
-    k = flags.shape[1]
-    fit = Moments.of(columns, y, strata, int(strata.max()) + 1).fit(k)
-    covariance, n_clusters = fit.covariance(columns, y, strata, clusters)
+    k, has_flag = flags.shape[1], flags.astype(np.int8)
+
+    def make() -> Design:
+        columns = Columns(np.full(len(y), -1), 0, np.column_stack([has_flag, covariates]))
+        return Design(columns, strata, int(strata.max()) + 1, n_tested=k)
+
+    fit = (make() if kept is None else kept.of(has_flag, make)).fit(y)
+    covariance, n_clusters = fit.covariance(clusters)
     covariance *= n_clusters / max(1, n_clusters - 1)
     covariance, error = _floored(covariance, y)
     found = []
@@ -240,19 +256,10 @@ class _Cells:
         return np.array(found)
 
 
-def _regressed(
-    y: np.ndarray,
-    place: np.ndarray,
-    k: int,
-    strata: np.ndarray,
-    covariates: np.ndarray,
-    clusters: np.ndarray,
-    seed: int,
-) -> tuple[np.ndarray, ...]:
+def _regressed(design: Design, y: np.ndarray, clusters: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
     """Coefficient, low, high, p and corrected p of each level; and the covariance of the coefficients."""
-    columns = Columns(place, k, covariates)
-    fit = Moments.of(columns, y, strata, int(strata.max()) + 1).fit(k)
-    covariance, n_clusters = fit.covariance(columns, y, strata, clusters)
+    fit, k = design.fit(y), design.n_tested
+    covariance, n_clusters = fit.covariance(clusters)
     covariance *= n_clusters / max(1, n_clusters - 1)
     covariance, error = _floored(covariance, y)
     # a level whose rows are all alone in their strata, or that the covariates determine, has no coefficient

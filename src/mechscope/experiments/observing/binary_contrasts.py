@@ -152,7 +152,8 @@ def _all_at_once(
     clusters = context.clusters_of(found.rows)
 
     def contrasted(keep: np.ndarray | slice, *, should_match: bool) -> tuple[list[LevelContrasts], np.ndarray]:
-        strata, covariates = known.of_rows(found.rows[keep])
+        rows = found.rows[keep]
+        strata, covariates = known.of_rows(rows)
         return contrast_flags(
             found.values[keep],
             table[keep],
@@ -161,6 +162,7 @@ def _all_at_once(
             clusters=clusters[keep],
             seed=seed,
             should_match=should_match,
+            kept=known.kept(rows),
         )
 
     @cache

@@ -9,8 +9,10 @@ import numpy as np
 
 from mechscope.core import NotFoundError, unknown_name
 from mechscope.core.errors import nearest_name
+from mechscope.core.kept import Kept
 from mechscope.corpora.domain import Domain, Family
 from mechscope.experiments.contexts import ExperimentContext
+from mechscope.experiments.observing.designs import Design, KeptDesigns
 
 __all__ = ["Confounders", "confounders_of", "find_family"]
 
@@ -22,23 +24,33 @@ class Confounders:
     Attributes:
         names: in words, for the report. strata: combination of the groups, integers from 0, [n_rows].
         covariates: of families (place on the ladder of rungs, and present or not) and binaries, small integers
-            [n_rows, m].
+            [n_rows, m]. designs: where regressions on them are kept.
     """
 
     names: tuple[str, ...]
     strata: np.ndarray
     covariates: np.ndarray
+    designs: Kept[Design]
 
     @property
     def words(self) -> str:
         """The names in a row, or "nothing"."""
         return ", ".join(self.names) or "nothing"
 
+    @property
+    def n_bytes(self) -> int:
+        """Of strata and covariates."""
+        return int(self.strata.nbytes + self.covariates.nbytes)
+
     def of_rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Strata and covariates of corpus rows (int64, rising, none twice); those of all rows are not copied."""
         if len(rows) == len(self.strata):
             return self.strata, self.covariates
         return self.strata[rows], self.covariates[rows]
+
+    def kept(self, rows: np.ndarray, *beside: str) -> KeptDesigns:
+        """Where the designs of these rows (as in `of_rows`) are kept; `beside` names covariates that are added."""
+        return KeptDesigns(self.designs, (*self.names, *beside), None if len(rows) == len(self.strata) else rows)
 
 
 def find_family(domain: Domain, name: str) -> Family:
@@ -78,15 +90,19 @@ def confounders_of(
 
     Raises NotFoundError for an unknown name.
     """
-    chosen = _default(context) if names is None else list(names)
-    chosen = [name for name in chosen if name not in leave_out]
+    every = _default(context) if names is None else list(names)
+    chosen = tuple(name for name in every if name not in leave_out)
+    return context.confounders.get(chosen, lambda: _read(context, chosen), lambda found: found.n_bytes)
+
+
+def _read(context: ExperimentContext, chosen: tuple[str, ...]) -> Confounders:
     groups = tuple(name for name in chosen if name not in {*context.domain.families, *context.domain.binaries})
     columns = [column for name in chosen if name not in groups for column in _columns(context, name)]
     # row by row in memory, since a slice takes rows
     covariates = np.empty((context.corpus.n_rows, len(columns)), np.result_type(np.int8, *columns))
     for at, column in enumerate(columns):
         covariates[:, at] = column
-    return Confounders(tuple(chosen), _strata(context, groups), covariates)
+    return Confounders(chosen, _strata(context, groups), covariates, context.designs)
 
 
 def _columns(context: ExperimentContext, name: str) -> list[np.ndarray]:

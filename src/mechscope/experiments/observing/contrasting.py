@@ -93,7 +93,7 @@ def contrast_rows(
     try:
         fit = contrast_levels(
             values, is_first.astype(np.int64), (1,), reference=0, strata=strata, covariates=covariates,
-            clusters=units, seed=seed,
+            clusters=units, seed=seed, kept=known.kept(rows),
         )  # fmt: skip
     except (UserError, np.linalg.LinAlgError) as refusal:
         findings.warn(f"no adjusted difference: {refusal}")

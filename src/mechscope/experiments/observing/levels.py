@@ -157,7 +157,8 @@ def observe_levels(
     clusters = context.clusters_of(found.rows)
 
     def contrasted(keep: np.ndarray | slice) -> LevelContrasts:
-        strata, covariates = known.of_rows(found.rows[keep])
+        rows = found.rows[keep]
+        strata, covariates = known.of_rows(rows)
         return contrast_levels(
             found.values[keep],
             level[keep],
@@ -167,6 +168,7 @@ def observe_levels(
             covariates=covariates,
             clusters=clusters[keep],
             seed=seed,
+            kept=known.kept(rows),
         )
 
     def halves() -> tuple[LevelContrasts, LevelContrasts]:

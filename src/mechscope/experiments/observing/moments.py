@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Columns", "Fit", "Moments"]
+__all__ = ["Columns", "Moments", "outcome_sums"]
 
 BLOCK_ROWS = 4096
 RCOND = 1e-10
@@ -62,11 +62,11 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of n rows in strata, each with a weight.
+    """Of the design of n rows in strata, each row with a weight.
 
     Attributes:
-        counts: weight of each stratum [strata]. sums: of design and outcome, [strata, width + 1].
-        products: of design and outcome, not centred, [width, width + 1].
+        counts: weight of each stratum [strata]. sums: of the columns, [strata, width].
+        products: of the columns, not centred, [width, width].
     """
 
     counts: np.ndarray
@@ -74,114 +74,62 @@ class Moments:
     products: np.ndarray
 
     @classmethod
-    def of(
-        cls, columns: Columns, y: np.ndarray, strata: np.ndarray, n_strata: int, *, weights: np.ndarray | None = None
-    ) -> Moments:
+    def of(cls, columns: Columns, strata: np.ndarray, n_strata: int, *, weights: np.ndarray | None = None) -> Moments:
         """One pass over the rows, each of weight 1 by default.
 
         An indicator is never written out: its sums and products are sums over the rows of its level.
         """
         k, m, width = columns.n_levels, columns.covariates.shape[1], columns.width
-        given = np.ones(len(y)) if weights is None else weights
         by_stratum, by_level, together = np.zeros((n_strata, m)), np.zeros((k + 1, m)), np.zeros((m, m))
-        with_outcome = np.zeros(m)
         place = np.where(columns.place < 0, k, columns.place)
         for rows, block in columns.blocks():
-            with_outcome += (y[rows] * given[rows]) @ block
-            weighted = block if weights is None else block * given[rows, None]
+            weighted = block if weights is None else block * weights[rows, None]
             together += weighted.T @ block
-            n = len(block)
             for sums, owners in ((by_stratum, strata[rows]), (by_level, place[rows]))[: 2 if k else 1]:
-                owner = sparse.csc_array((np.ones(n), owners, np.arange(n + 1)), shape=(len(sums), n))
-                sums += owner @ weighted
-        outcome = y * given
+                sums += _owners(owners, len(sums)) @ weighted
         counts = np.bincount(strata, weights=weights, minlength=n_strata)
         cells = np.bincount(strata * (k + 1) + place, weights=weights, minlength=n_strata * (k + 1))
-        in_level = np.bincount(place, weights=outcome, minlength=k + 1)[:k]
         levels = cells.reshape(n_strata, k + 1)[:, :k]
-        sums = np.column_stack([levels, by_stratum, np.bincount(strata, weights=outcome, minlength=n_strata)])
-        products = np.zeros((width, width + 1))
+        products = np.zeros((width, width))
         products[:k, :k] = np.diag(levels.sum(axis=0))
-        products[:k, k:width], products[k:, :k] = by_level[:k], by_level[:k].T
-        products[k:, k:width] = together
-        products[:, width] = np.concatenate([in_level, with_outcome])
-        return cls(counts, sums, products)
+        products[:k, k:], products[k:, :k] = by_level[:k], by_level[:k].T
+        products[k:, k:] = together
+        return cls(counts, np.column_stack([levels, by_stratum]), products)
 
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(self.counts + other.counts, self.sums + other.sums, self.products + other.products)
+    @property
+    def means(self) -> np.ndarray:
+        """Of the columns in each stratum, [strata, width]."""
+        found: np.ndarray = self.sums / np.maximum(self.counts, 1)[:, None]
+        return found
 
-    def solved(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """(X'X)^-1 of the design less its stratum means, the coefficients, and how many columns say something of
+    def inverse(self) -> tuple[np.ndarray, int]:
+        """(X'X)^-1 of the columns less their stratum means, [width, width], and how many columns say something of
         their own; coefficients that the others make up are shared out."""
-        means = self.sums / np.maximum(self.counts, 1)[:, None]
-        within = self.products - means[:, :-1].T @ self.sums
-        left = np.diag(within[:, :-1])
+        within = self.products - self.means.T @ self.sums
+        left = np.diag(within)
         is_known = left > NOTHING * np.maximum(np.diag(self.products), 1)
         scale = np.where(is_known, np.sqrt(np.where(is_known, left, 1)), np.inf)
-        values, vectors = np.linalg.eigh(within[:, :-1] / np.outer(scale, scale))
+        values, vectors = np.linalg.eigh(within / np.outer(scale, scale))
         kept = values > RCOND * max(1.0, float(values.max(initial=0.0)))
         inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
-        bread = inverse / np.outer(scale, scale)
-        return bread, bread @ within[:, -1], int(kept.sum())
-
-    def fit(self, n_levels: int) -> Fit:
-        """Least squares of the outcome on design and strata."""
-        bread, beta, _ = self.solved()
-        means = self.sums / np.maximum(self.counts, 1)[:, None]
-        directions = np.column_stack([beta, bread[:, :n_levels]])
-        is_known = np.diag(bread)[:n_levels] > 0
-        return Fit(beta, is_known, directions, means[:, :-1] @ directions, means[:, -1])
+        return inverse / np.outer(scale, scale), int(kept.sum())
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """Coefficients, and what the influence of a row takes: `directions` are the coefficients and the bread's columns
-    of the levels [width, 1 + levels], `of_strata` the strata's means along them."""
-
-    beta: np.ndarray
-    is_known: np.ndarray
-    directions: np.ndarray
-    of_strata: np.ndarray
-    outcome_means: np.ndarray
-
-    def covariance(
-        self, columns: Columns, y: np.ndarray, strata: np.ndarray, clusters: np.ndarray
-    ) -> tuple[np.ndarray, int]:
-        """Sum over clusters of u u', with u the summed influence (residual times weight in each level's coefficient)
-        of a cluster's rows, [levels, levels]; and the number of clusters. A second pass over the rows; a third, of the
-        covariates alone, where levels are half as many as covariates and each row is a cluster of its own.
-        """
-        k = self.directions.shape[1] - 1
-        index, n_clusters = _numbered(clusters)
-        is_each = n_clusters == len(y)
-        if is_each and 2 * k > columns.covariates.shape[1]:
-            return self._of_single_rows(columns, y, strata), n_clusters
-        found, summed = np.zeros((k, k)), np.zeros((0 if is_each else n_clusters, k))
-        for rows, block in columns.blocks():
-            along = columns.along(self.directions, rows, block) - self.of_strata[strata[rows]]
-            influence = (y[rows] - self.outcome_means[strata[rows]] - along[:, 0])[:, None] * along[:, 1:]
-            if is_each:
-                found += influence.T @ influence
-            else:
-                np.add.at(summed, index[rows], influence)
-        return (found if is_each else summed.T @ summed), n_clusters
-
-    def _of_single_rows(self, columns: Columns, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
-        """The same from sums of e^2 (x - m)(x - m)' along the directions: e residual, m the mean of the stratum."""
-        residuals = y - self.outcome_means[strata] + self.of_strata[strata, 0]
-        for rows, block in columns.blocks():
-            residuals[rows] -= columns.along(self.directions[:, :1], rows, block)[:, 0]
-        squared = Moments.of(columns, np.zeros(len(y)), strata, len(self.of_strata), weights=np.square(residuals))
-        bread, means = self.directions[:, 1:], self.of_strata[:, 1:]
-        across = means.T @ (squared.sums[:, :-1] @ bread)
-        within: np.ndarray = bread.T @ squared.products[:, :-1] @ bread - across - across.T
-        within += (means * squared.counts[:, None]).T @ means
-        return within
+def outcome_sums(columns: Columns, y: np.ndarray, strata: np.ndarray, n_strata: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of an outcome [n] in each stratum, and its products with the columns [width]; rows at 0 are not read."""
+    k = columns.n_levels
+    at = np.flatnonzero(y)
+    outcome, covariates = y[at], columns.covariates
+    with_covariates = np.zeros(covariates.shape[1])
+    for start in range(0, len(at), BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
+        with_covariates += outcome[part] @ covariates[at[part]].astype(np.float64, copy=False)
+    place = columns.place[at]
+    in_level = np.bincount(np.where(place < 0, k, place), weights=outcome, minlength=k + 1)[:k]
+    by_stratum = np.bincount(strata[at], weights=outcome, minlength=n_strata)
+    return by_stratum, np.concatenate([in_level, with_covariates])
 
 
-def _numbered(clusters: np.ndarray) -> tuple[np.ndarray, int]:
-    """Numbers from 0 for the clusters, and how many there are; rising clusters are all different as they are."""
-    if (np.diff(clusters) > 0).all():
-        return clusters, len(clusters)
-    known, index = np.unique(clusters, return_inverse=True)
-    return index.reshape(-1), len(known)
+def _owners(owners: np.ndarray, n: int) -> sparse.csc_array:
+    """Which of n owners each row belongs to, a matrix [n, rows] to sum rows with."""
+    return sparse.csc_array((np.ones(len(owners)), owners, np.arange(len(owners) + 1)), shape=(n, len(owners)))

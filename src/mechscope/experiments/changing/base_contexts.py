@@ -7,8 +7,9 @@ contexts is therefore not the mean over the corpus, which `weights` give.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 
@@ -28,6 +29,8 @@ FEWEST_BASES = 5
 N_QUARTERS = 4
 ENOUGH_AT_ZERO, UNDERSAMPLED = 30, 1.5
 READ_AT_ONCE = 128
+Read = tuple[int, Context, str | None]
+"""Index into the slice, context of that row, and the rule that it breaks."""
 REGION_NAMES = (
     "zero",
     "active, lowest quarter",
@@ -130,11 +133,15 @@ def _draw(
     generator = numpy_generator(seed, "base contexts")
     regions = _regions(found.values)
     n_read = min(READ_AT_ONCE, wanted // len(REGION_NAMES) + 1)
+    orders = [generator.permutation(np.flatnonzero(regions == region)) for region in range(len(REGION_NAMES))]
+    # what every region gives first is read in one go: most draws need no more
+    begun = _read(found.rows, np.concatenate([order[:n_read] for order in orders]), context, constraints)
+    firsts = [list(islice(begun, len(order[:n_read]))) for order in orders]
     waiting = [
         _legal_ones(
-            found.rows, generator.permutation(np.flatnonzero(regions == region)), context, constraints, held, n_read
+            chain(first, _contexts(found.rows, order[n_read:], context, constraints)), context, constraints, held
         )
-        for region in range(len(REGION_NAMES))
+        for first, order in zip(firsts, orders, strict=True)
     ]
     drawn: list[tuple[int, Context]] = []
     while waiting and len(drawn) < wanted:
@@ -149,9 +156,9 @@ def _draw(
 
 
 def _legal_ones(
-    rows: np.ndarray, order: np.ndarray, context: ExperimentContext, constraints: Constraints, held: Held, n_read: int
+    read: Iterable[Read], context: ExperimentContext, constraints: Constraints, held: Held
 ) -> Iterator[tuple[int, Context]]:
-    for at, base, broken in _contexts(rows, order, context, constraints, n_read):
+    for at, base, broken in read:
         if broken:
             constraints.refused(broken, what=ILLEGAL_ROW)
             continue
@@ -165,14 +172,17 @@ def _legal_ones(
 
 
 def _contexts(
-    rows: np.ndarray, order: np.ndarray, context: ExperimentContext, constraints: Constraints, n_read: int
-) -> Iterator[tuple[int, Context, str | None]]:
-    """The contexts of the rows in order with the rule that each breaks, `n_read` at a time: to read and judge them one
-    by one costs ten times as much."""
-    for start in range(0, len(order), n_read):
-        part = order[start : start + n_read]
-        contexts = context.contexts_of(rows[part])
-        yield from zip(part.tolist(), contexts, constraints.broken_rules(contexts), strict=True)
+    rows: np.ndarray, order: np.ndarray, context: ExperimentContext, constraints: Constraints
+) -> Iterator[Read]:
+    """Readings in order, some at a time as they are asked for."""
+    for start in range(0, len(order), READ_AT_ONCE):
+        yield from _read(rows, order[start : start + READ_AT_ONCE], context, constraints)
+
+
+def _read(rows: np.ndarray, at: np.ndarray, context: ExperimentContext, constraints: Constraints) -> Iterator[Read]:
+    """The contexts of rows[at], together: to read and judge them one by one costs ten times as much."""
+    contexts = context.contexts_of(rows[at])
+    return zip(at.tolist(), contexts, constraints.broken_rules(contexts), strict=True)
 
 
 def reason_of(refusal: UserError) -> str:

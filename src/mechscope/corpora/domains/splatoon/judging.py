@@ -20,8 +20,8 @@ from mechscope.corpora.domains.splatoon.points import BUDGET, MAIN_POINTS, N_MAI
 
 __all__ = ["BuildJudge"]
 
-IMPOSSIBLE = 1 << 10
-"""More subs than any build has, even when all families add theirs."""
+IMPOSSIBLE = 100
+"""More subs than any build has; twice that is still a byte."""
 EMPTY, CLASH, POINTS, SLOTS = (kind << 20 for kind in range(1, 5))
 
 
@@ -43,20 +43,40 @@ class BuildJudge:
             places: [n, families]. bits: int64 [n].
         """
         n_mains = np.bitwise_count(bits).astype(np.int64)
-        subs = np.where(np.arange(N_MAINS + 1) == n_mains[:, None], 0, IMPOSSIBLE).astype(np.int16)
-        points = MAIN_POINTS * n_mains
-        for family, (least, lowest) in enumerate(zip(self._least_subs, self._lowest_points, strict=True)):
-            here = np.flatnonzero(places[:, family])
-            at = places[here, family]
-            points[here] += lowest[at]
-            subs[here] = _with_family(subs[here], least[at])
-        found = np.where((subs <= N_SUBS).any(axis=1), 0, SLOTS + n_mains)
+        points = MAIN_POINTS * n_mains + self._points_of(places)
+        subs = self._subs_of(places, n_mains)
+        found = np.where((subs <= N_SUBS).any(axis=0), 0, SLOTS + n_mains)
         found[(found > 0) & (points > BUDGET)] = POINTS
         found = np.where(found == POINTS, POINTS + points, found)
         pieces = np.array(self._coding.piece_bits, dtype=np.int64)
         found = np.where((np.bitwise_count(bits[:, None] & pieces) > 1).any(axis=1), CLASH + bits, found)
         if self._coding.null_id is None:
             found = np.where(~places.any(axis=1) & (bits == 0), EMPTY, found)
+        return found
+
+    def _points_of(self, places: np.ndarray) -> np.ndarray:
+        """The least points of each build's families, int64 [n]."""
+        found = np.zeros(len(places), np.int64)
+        for family, lowest in enumerate(self._lowest_points):
+            found += lowest[places[:, family]]
+        return found
+
+    def _subs_of(self, places: np.ndarray, n_mains: np.ndarray) -> np.ndarray:
+        """Fewest subs by mains, [mains, n]: along rows, so that each step passes over builds that lie side by side."""
+        n_families = np.count_nonzero(places, axis=1)
+        order = np.argsort(-n_families, kind="stable")
+        row, family = np.nonzero(places[order])
+        starts = np.concatenate([[0], np.cumsum(n_families[order])])
+        table = self._least_subs
+        code = (family * table.shape[1] + places[order[row], family]).astype(np.intp)
+        subs = np.where(np.arange(N_MAINS + 1)[:, None] == n_mains[order], 0, IMPOSSIBLE).astype(np.uint8)
+        least = np.ascontiguousarray(table.reshape(-1, N_MAINS + 1).T)
+        for turn in range(int(n_families.max(initial=0))):
+            # the builds with most families lie first: those that have another one are a part from the start
+            n = int(np.searchsorted(-n_families[order], -turn))
+            subs[:, :n] = _with_family(subs[:, :n], np.take(least, code[starts[:n] + turn], axis=1))
+        found = np.empty_like(subs)
+        found[:, order] = subs
         return found
 
     def words(self, reason: int, places: np.ndarray, bits: int) -> tuple[str, ...]:
@@ -68,9 +88,9 @@ class BuildJudge:
 
     @cached_property
     def _least_subs(self) -> np.ndarray:
-        """Fewest subs of each family, place and number of mains, int16 [families, places, mains]."""
+        """Fewest subs of each family, place and number of mains, uint8 [families, places, mains]."""
         shape = (len(self._ladders), max(map(len, self._ladders), default=1), N_MAINS + 1)
-        table = np.full(shape, IMPOSSIBLE, np.int16)
+        table = np.full(shape, IMPOSSIBLE, np.uint8)
         for family, ladder in enumerate(self._ladders):
             for place, rung in enumerate(ladder[1:], start=1):
                 for mains, subs in cheapest_slots(self._coding.bucket(family, rung)):
@@ -87,9 +107,9 @@ class BuildJudge:
 
 
 def _with_family(subs: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """Fewest subs by mains [n, mains] once a family with `least` [n, mains] is added."""
+    """Fewest subs by mains [mains, n] once a family with `least` [mains, n] is added."""
     found = np.full_like(subs, IMPOSSIBLE)
     for mains in range(N_MAINS + 1):
         for own in range(mains + 1):
-            np.minimum(found[:, mains], subs[:, mains - own] + least[:, own], out=found[:, mains])
+            np.minimum(found[mains], subs[mains - own] + least[own], out=found[mains])
     return found

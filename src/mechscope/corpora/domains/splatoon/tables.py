@@ -114,15 +114,17 @@ class BuildTable:
     def tokens(self, places: np.ndarray, bits: np.ndarray) -> Ragged:
         """The tokens of each row in rising order; `<NULL>` for rows without any."""
         ids, column, place, bit = self._of_token
-        reached = places[:, column]
+        reached = np.take(places, column, axis=1)
         holds = reached >= place if self.coding.encoding == "cumulative" else reached == place
-        holds |= (bits[:, None] & bit) > 0
+        by_bit = np.flatnonzero(bit)
+        holds[:, by_bit] = (bits[:, None] & bit[by_bit]) > 0
         if self.coding.null_id is not None:
             at = int(np.searchsorted(ids, self.coding.null_id))
             holds[:, at] = ~holds.any(axis=1)
-        row, token = np.nonzero(holds)
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(places)))]).astype(np.int64)
-        return Ragged(ids[token].astype(np.int32), indptr)
+        # one axis: finding what holds along two takes twice as long
+        token = np.flatnonzero(holds.ravel()) % len(ids)
+        indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(holds, axis=1))]).astype(np.int64)
+        return Ragged(ids.astype(np.int32)[token], indptr)
 
     @cached_property
     def _of_token(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ __all__ = ["hypergeometric_p"]
 FAR = 4.0
 """Standard deviations that k lies on the other side of the mean for its tail to be more than half in any case."""
 VANISHED = 1e-17
+STEPS_AT_ONCE = 128
 
 
 def hypergeometric_p(k: np.ndarray, n_rows: int, held: np.ndarray, n_chosen: int) -> np.ndarray:
@@ -44,10 +45,14 @@ def _upper_tail(k: np.ndarray, n_rows: int, held: np.ndarray, n_chosen: int) -> 
     j, of_held = k[at].astype(np.float64), held[at].astype(np.float64)
     first = np.exp(_log_term(j, n_rows, of_held, n_chosen))
     total, term = np.ones(len(at)), np.ones(len(at))
+    steps = np.arange(STEPS_AT_ONCE, dtype=np.float64)
     while len(at) and (term > VANISHED * total).any():
-        term = term * ((of_held - j) * (n_chosen - j) / ((j + 1) * (n_rows - of_held - n_chosen + j + 1)))
-        total += term
-        j += 1
+        up = j[:, None] + steps
+        left = of_held[:, None] - up
+        ratios = left * (n_chosen - up) / ((up + 1) * (n_rows - n_chosen + 1 - left))
+        terms = term[:, None] * np.cumprod(ratios, axis=1)
+        total, term = total + terms.sum(axis=1), terms[:, -1]
+        j += STEPS_AT_ONCE
     found[at] = first * total
     return np.minimum(1.0, found)
 

@@ -27,13 +27,16 @@ class HitCounts:
         observed: [cells], larger speaks more against the null; NaN leaves a cell out of the family.
         is_step_down: whether adjusted p step down.
         size: size of the statistics by which rounding is judged, besides their own value.
+        tolerance: share of that below which two statistics are a tie.
     """
 
-    def __init__(self, observed: np.ndarray, *, is_step_down: bool = True, size: float = 0.0) -> None:
+    def __init__(
+        self, observed: np.ndarray, *, is_step_down: bool = True, size: float = 0.0, tolerance: float = TOLERANCE
+    ) -> None:
         known = np.flatnonzero(~np.isnan(observed))
         self.n_cells = len(observed)
         self.order = known[np.argsort(-observed[known], kind="stable")]
-        self.bar = observed[self.order] - TOLERANCE * np.maximum(size, np.abs(observed[self.order]))
+        self.bar = observed[self.order] - tolerance * np.maximum(size, np.abs(observed[self.order]))
         self.is_step_down = is_step_down
         self.n = 0
         self.raw = np.zeros(len(known), np.int64)
@@ -49,16 +52,19 @@ class HitCounts:
         A cell's values lie side by side, so that maxima and counts go along whole rows.
         """
         self.n += ordered.shape[1]
-        hits = _reaching(ordered, self.bar)
-        self.raw += hits
-        if len(self.order) < 2:
-            self.joint += hits
-        elif self.is_step_down:
-            np.maximum.accumulate(ordered[::-1], axis=0, out=ordered[::-1])
-            self.joint += _reaching(ordered, self.bar)
-        else:
+        if not self.is_step_down and len(self.order) > 1:
             highest = np.sort(ordered.max(axis=0))
             self.joint += len(highest) - np.searchsorted(highest, self.bar)
+        # a row at a time stays in the cache: hits of the cell alone, then of the largest from it on
+        for at in range(len(self.order) - 1, -1, -1):
+            row, bar = ordered[at], float(self.bar[at])
+            hits = np.count_nonzero(row >= bar)
+            self.raw[at] += hits
+            if self.is_step_down and at + 1 < len(self.order):
+                np.maximum(row, ordered[at + 1], out=row)
+                hits = np.count_nonzero(row >= bar)
+            if self.is_step_down or len(self.order) < 2:
+                self.joint[at] += hits
 
     def p(self) -> np.ndarray:
         """(1 + hits) / (1 + B) of each cell by itself, NaN outside the family."""
@@ -72,11 +78,6 @@ class HitCounts:
         out = np.full(self.n_cells, np.nan)
         out[self.order] = ordered
         return out
-
-
-def _reaching(values: np.ndarray, bar: np.ndarray) -> np.ndarray:
-    """How many of each row of values [cells, b] are at least its bar [cells]."""
-    return np.fromiter((np.count_nonzero(row) for row in values >= bar[:, None]), np.int64, count=len(bar))
 
 
 def max_t(observed: np.ndarray, rearranged: Iterable[np.ndarray], *, is_step_down: bool = True) -> np.ndarray:

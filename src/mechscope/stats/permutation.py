@@ -19,7 +19,7 @@ import numpy as np
 
 from mechscope.core import UsageError
 from mechscope.stats.dealings import deal_labels
-from mechscope.stats.max_t import HitCounts
+from mechscope.stats.max_t import TOLERANCE, HitCounts
 from mechscope.stats.results import CellTests, Test
 from mechscope.stats.samples import ClusterSums, as_cells, as_clusters, as_column, as_labels, check_resamples
 
@@ -27,7 +27,8 @@ __all__ = ["Alternative", "permute_labels", "permute_labels_cells", "sign_flip",
 
 Alternative = Literal["two-sided", "greater", "less"]
 BLOCK_NUMBERS = 250_000  # 2 MB: a block that stays in the cache, and whose pages are used again
-KEPT_NUMBERS = 2_000_000  # signs that are kept for the next table: 16 MB
+KEPT_NUMBERS = 2_000_000  # signs that are kept for the next table: 8 MB
+SINGLE_TOLERANCE = 1e-5  # sums in single precision that differ by less are ties
 
 
 def sign_flip(
@@ -80,13 +81,17 @@ def sign_flip_cells(
     scale = np.sqrt(np.square(sums.sums).sum(axis=0))
     scaled = sums.sums / np.where(scale > 0, scale, 1)
     statistic = np.where(sums.n > 0, scaled.sum(axis=0), np.nan)
-    hits = HitCounts(_against(statistic, alternative), is_step_down=is_step_down, size=1.0)
     n_units = len(scaled)
     n_all = 2 ** min(n_units, 62)
     is_exact = n_all - 1 <= check_resamples(n_permutations, "n_permutations")
+    hits = HitCounts(
+        _against(statistic, alternative), is_step_down=is_step_down, size=1.0,
+        tolerance=TOLERANCE if is_exact else SINGLE_TOLERANCE,
+    )  # fmt: skip
     n_block = max(1, BLOCK_NUMBERS // max(scaled.shape))
     signs = _all_signs(n_units, n_block) if is_exact else _signs(n_units, n_permutations, n_block, seed)
-    columns = np.ascontiguousarray(scaled[:, hits.order].T)
+    # drawn signs are in single precision, and so are their sums: rounding is far below what tells two draws apart
+    columns = np.ascontiguousarray(scaled[:, hits.order].T, dtype=np.float64 if is_exact else np.float32)
     for block in signs:
         rearranged = columns @ block.T
         hits.add_ordered(_against(rearranged, alternative, out=rearranged))
@@ -233,10 +238,10 @@ def _drawn_signs(n_units: int, n_permutations: int, n_block: int, seed: int) -> 
         words = generator.integers(
             0, 1 << 32, (min(n_block, n_permutations - start), -(-n_units // 32)), dtype=np.uint32
         )
-        signs = np.unpackbits(words.view(np.uint8), axis=1, count=n_units).astype(np.float64)
-        signs *= 2.0
-        signs -= 1.0
-        yield signs
+        signs = np.unpackbits(words.view(np.uint8), axis=1, count=n_units).view(np.int8)
+        signs *= 2
+        signs -= 1
+        yield signs.astype(np.float32)
 
 
 def _of_units(names: np.ndarray, units: np.ndarray, n_units: int, name: str) -> np.ndarray:

@@ -68,16 +68,45 @@ def resampled_ends(
         here = slice(start, start + n_block)
         part = [(term.sums[:, cells[here]], term.weights[:, cells[here]]) for term in terms]
         blocks = draw_counts(len(terms[0].sums), n_resamples, seed)
-        drawn = np.concatenate([_estimates([(counts @ s, counts @ w) for s, w in part]) for counts in blocks])
+        drawn = _resampled(part, blocks)
         if is_bca:
             shares = _bca_shares(drawn, part, norm.ppf(tails))
             ends = [np.nanquantile(drawn[:, i], share) for i, share in enumerate(shares)]
             low[here], high[here] = np.array(ends).T
         else:
             # a resample without any value of a cell is rare, and nanquantile goes cell by cell
-            quantile = np.nanquantile if np.isnan(drawn).any() else np.quantile
-            low[here], high[here] = quantile(drawn, tails, axis=0)
+            has_gaps = np.isnan(drawn).any()
+            low[here], high[here] = np.nanquantile(drawn, tails, axis=0) if has_gaps else _quantiles(drawn.T, tails)
     return low, high
+
+
+def _resampled(part: Sequence[tuple[np.ndarray, np.ndarray]], blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """The estimates of every resample, [B, cells]."""
+    # cells along rows, sums and weights of all terms in one product: narrow tables are slow to multiply one by one
+    columns = [column for term in part for column in (term[0], _once(term[1]))]
+    ends = np.cumsum([column.shape[1] for column in columns])[:-1]
+    table = np.ascontiguousarray(np.concatenate(columns, axis=1).T)
+    found = []
+    for counts in blocks:
+        totals = np.split(table @ counts.T, ends)
+        found.append(_estimates([(totals[at], totals[at + 1]) for at in range(0, len(totals), 2)]))
+    return np.concatenate(found, axis=1).T
+
+
+def _quantiles(rows: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Quantiles of each row [cells, B] between neighbours, as `np.quantile` has them, [shares, cells]: to sort a row
+    takes a third of the time of taking it apart at four places."""
+    ordered = np.sort(rows, axis=1)
+    at = shares * (rows.shape[1] - 1)
+    below = np.minimum(at.astype(np.int64), max(0, rows.shape[1] - 2))
+    left, right = ordered[:, below], ordered[:, np.minimum(below + 1, rows.shape[1] - 1)]
+    found: np.ndarray = (left + (right - left) * (at - below)).T
+    return found
+
+
+def _once(weights: np.ndarray) -> np.ndarray:
+    """Weights [G, cells]; one column of them where all cells have the same."""
+    return weights[:, :1] if (weights == weights[:, :1]).all() else weights
 
 
 def _estimates(sums: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

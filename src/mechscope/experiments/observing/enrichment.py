@@ -18,6 +18,7 @@ import numpy as np
 from scipy.stats import norm
 
 from mechscope.core import numpy_generator
+from mechscope.core.kept import Kept, content_key
 from mechscope.experiments.algorithms.bitsets import pack_bits
 from mechscope.experiments.changing.cells import FEW
 from mechscope.stats import Z_95
@@ -28,6 +29,8 @@ __all__ = ["count_in_high", "count_packed_in_high"]
 
 N_DRAWS, ROWS_AT_ONCE = 1999, 20_000
 BLOCK_ROWS, BLOCK_WORDS = 8192, 1024
+TOGETHER = Kept[tuple[np.ndarray, np.ndarray]](1 << 22)
+"""Of tokens in the same rows: the next feature of a corpus asks for the same."""
 
 
 def count_in_high(
@@ -105,24 +108,41 @@ def _corrected(
     words: np.ndarray, n: int, excess: np.ndarray, known: np.ndarray, n_high: int, seed: int, extra: np.ndarray
 ) -> np.ndarray:
     """Max-T p of the excess counts [tokens], NaN where not known."""
-    hits = HitCounts(np.full(len(known), np.nan))
-    if known.any():
-        together = _together(words[known])
-        held = np.diag(together)
-        covariance = (together - np.outer(held, held) / n) * (n_high * (n - n_high) / (n * max(1, n - 1)))
-        more = extra[np.ix_(known, known)]
+    if not known.any():
+        return np.full(len(known), np.nan)
+    alike = words[known]
+    together, root = TOGETHER.get(content_key(alike), lambda: _paired(alike, n), lambda two: two[0].nbytes * 2)
+    covariance = _covariance(together, n, n_high)
+    if (more := extra[np.ix_(known, known)]).any():
         covariance += more + np.diag(np.maximum(np.diag(more), 0) - np.diag(more))
-        error = np.sqrt(np.diag(covariance))
-        size = np.full(len(known), np.nan)
-        size[known] = np.abs(excess[known]) / error
-        hits = HitCounts(size)
-        values, vectors = np.linalg.eigh(covariance / np.outer(error, error))
-        # single precision: the draws are an approximation to far fewer digits
-        root = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
-        drawn = np.zeros((N_DRAWS, len(known)), np.float32)
-        drawn[:, known] = np.abs(_normals(seed, len(held)) @ root.T)
-        hits.add(drawn)
-    return hits.p_adjusted()
+        root = _root(covariance)
+    size = np.abs(excess[known]) / np.sqrt(np.diag(covariance))
+    hits = HitCounts(size)
+    hits.add(np.abs(_normals(seed, len(known))[:, : len(size)] @ root.T))
+    found = np.full(len(known), np.nan)
+    found[known] = hits.p_adjusted()
+    return found
+
+
+def _covariance(together: np.ndarray, n: int, n_high: int) -> np.ndarray:
+    """Of the counts in n_high of n rows, where pairs of tokens share `together` rows."""
+    held = np.diag(together)
+    found: np.ndarray = (together - np.outer(held, held) / n) * (n_high * (n - n_high) / (n * max(1, n - 1)))
+    return found
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """R with R R' the correlations. Single precision: the draws are an approximation to far fewer digits."""
+    error = np.sqrt(np.diag(covariance))
+    values, vectors = np.linalg.eigh(covariance / np.outer(error, error))
+    found: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+    return found
+
+
+def _paired(words: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that pairs of tokens share, and the root of the correlations of counts, whatever the number of high rows."""
+    together = _together(words)
+    return together, _root(_covariance(together, n, n // 2))
 
 
 @lru_cache(maxsize=1)

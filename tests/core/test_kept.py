@@ -32,6 +32,13 @@ def test_one_value_is_kept_whatever_its_size() -> None:
 def test_arrays_have_the_key_of_what_they_hold() -> None:
     values = np.arange(12).reshape(3, 4)
     assert content_key(values) == content_key(values.copy()) == content_key(np.asfortranarray(values))
-    others = [values + 1, values.reshape(4, 3), values.astype(np.int32), values[::2], values[:0], np.zeros((0, 4))]
-    keys = {content_key(one) for one in (values, *others)}
+    others: list[np.ndarray] = [
+        values + 1,
+        values.reshape(4, 3),
+        values.astype(np.int32),
+        values[::2],
+        values[:0],
+        np.zeros((0, 4)),
+    ]
+    keys = {content_key(one) for one in [values, *others]}
     assert len(keys) == 1 + len(others)

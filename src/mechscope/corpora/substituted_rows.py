@@ -19,8 +19,9 @@ class SubstitutedRows:
     """Every legal result of every change on every context.
 
     Attributes:
-        tokens: of the n results, ids in rising order. inputs: name -> what the model is given beside them, int64 [n].
-        context, change: which context and which change each came from, int64 [n].
+        tokens: of m rows, ids in rising order. inputs: name -> what the model is given beside them, int64 [m].
+        context, change: which context and which change each of n results came from, int64 [n].
+        row: which of the m rows each result is, int64 [n]; changes that leave a context as it is share its row.
         refused: (change, why it is illegal in words) -> how many contexts could not take it.
     """
 
@@ -28,6 +29,7 @@ class SubstitutedRows:
     inputs: dict[str, np.ndarray]
     context: np.ndarray
     change: np.ndarray
+    row: np.ndarray
     refused: dict[tuple[int, str], int]
 
 

@@ -73,8 +73,8 @@ def measure(
     else:
         at, n_refused = (rows.context, rows.change), _logged(rows, len(changes), constraints)
         if before is not None:
-            before[at] = activations.before_floor_of_rows(rows.tokens, rows.inputs, feature)
-        values[at] = activations.of_rows(rows.tokens, rows.inputs, feature)
+            before[at] = activations.before_floor_of_rows(rows.tokens, rows.inputs, feature)[rows.row]
+        values[at] = activations.of_rows(rows.tokens, rows.inputs, feature)[rows.row]
     return Responses(tuple(change.name for change in changes), values, n_refused, before)
 
 

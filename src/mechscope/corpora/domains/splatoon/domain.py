@@ -206,7 +206,9 @@ class SplatoonDomain:
         found = self._table.substituted(places, bits, changes)
         if found is None or weapons is None:
             return found
-        return replace(found, inputs={WEAPON_INPUT: np.stack(weapons)[found.change, found.context]})
+        given_to = np.zeros(len(found.tokens), np.int64)
+        given_to[found.row] = np.stack(weapons)[found.change, found.context]
+        return replace(found, inputs={WEAPON_INPUT: given_to})
 
     def neighbours(self, context: Context) -> Iterator[tuple[str, Context]]:
         """A rung up or down, a family in or out, a main-only ability in or out, another weapon; legal ones only."""

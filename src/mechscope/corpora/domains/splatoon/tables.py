@@ -42,21 +42,31 @@ class BuildTable:
         made = [self.changed(places, bits, change) for change in changes]
         if not len(bits) or not changes or any(one is None for one in made):
             return None
-        all_places, all_bits = (np.concatenate(parts) for parts in zip(*(one for one in made if one), strict=True))
-        change = np.repeat(np.arange(len(changes)), len(bits))
-        reasons = self.judge.reasons(all_places, all_bits)
-        legal = np.flatnonzero(reasons == 0)
+        # the builds as they are, then every change of every build
+        every_place, every_bit = (
+            np.concatenate(parts) for parts in zip((places, bits), *(one for one in made if one), strict=True)
+        )
+        change, context = np.divmod(np.arange(len(changes) * len(bits)), len(bits))
+        is_same = (every_place[len(bits) :] == places[context]).all(axis=1) & (every_bit[len(bits) :] == bits[context])
+        # another weapon makes another row of the same tokens
+        is_same &= ~np.array([bool(one.get("groups")) for one in changes])[change]
+        distinct, which = _numbered(np.where(is_same, context, len(bits) + np.arange(len(change))))
+        reasons = self.judge.reasons(every_place[distinct], every_bit[distinct])
+        legal = reasons == 0
+        is_result, row = legal[which], np.cumsum(legal) - 1
+        tokens = self.tokens(every_place[distinct[legal]], every_bit[distinct[legal]])
         refused: dict[tuple[int, str], int] = {}
-        why, first, kind = np.unique(reasons, return_index=True, return_inverse=True)
-        counts = np.bincount(change * len(why) + kind.reshape(-1), minlength=len(changes) * len(why))
-        for at in np.flatnonzero(counts).tolist():
-            column, index = divmod(at, len(why))
-            if why[index]:
-                said = self.judge.words(int(why[index]), all_places[first[index]], int(all_bits[first[index]]))
-                key = column, "; ".join(said)
-                refused[key] = refused.get(key, 0) + int(counts[at])
-        tokens = self.tokens(all_places[legal], all_bits[legal])
-        return SubstitutedRows(tokens, {}, legal % len(bits), change[legal], refused)
+        why, first, kind = np.unique(reasons[which[~is_result]], return_index=True, return_inverse=True)
+        at = distinct[which[~is_result][first]]
+        said = [
+            "; ".join(self.judge.words(int(reason), every_place[build], int(every_bit[build])))
+            for reason, build in zip(why, at, strict=True)
+        ]
+        counts = np.bincount(change[~is_result] * len(why) + kind.reshape(-1))
+        for place in np.flatnonzero(counts).tolist():
+            column, index = divmod(place, len(why))
+            refused[column, said[index]] = refused.get((column, said[index]), 0) + int(counts[place])
+        return SubstitutedRows(tokens, {}, context[is_result], change[is_result], row[which[is_result]], refused)
 
     def read(self, contexts: Sequence[Context]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Places int8 [n, families], bits int64 [n], and which contexts are what `tokens` writes for them, boolean [n]:
@@ -138,3 +148,10 @@ class BuildTable:
             rows.append((self.coding.null_id, 0, NOBODY, 0))
         found = np.array(sorted(rows), dtype=np.int64).reshape(-1, 4)
         return found[:, 0], found[:, 1], found[:, 2].astype(np.int8), found[:, 3]
+
+
+def _numbered(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different ones of whole numbers, rising, and the place of each among them."""
+    is_there = np.zeros(int(names.max()) + 1, bool)
+    is_there[names] = True
+    return np.flatnonzero(is_there), (np.cumsum(is_there) - 1)[names]

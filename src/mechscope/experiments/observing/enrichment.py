@@ -7,11 +7,13 @@
 3. Corrected: |k - E k| / sd against the joint normal with these covariances (max-T, step-down), and never below p.
    Rows that depend on each other (clusters) add the products of their scores to the covariances, where p is the
    larger of the exact one and the normal one.
+   The halves of a sample take the correlations of the whole, of which they are random parts.
    Under cumulative coding the rungs of a family nearly coincide, and so cost hardly more than one test.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -25,12 +27,42 @@ from mechscope.stats import Z_95
 from mechscope.stats.hypergeometric import hypergeometric_p
 from mechscope.stats.max_t import HitCounts
 
-__all__ = ["count_in_high", "count_packed_in_high"]
+__all__ = ["JointCounts", "count_in_high", "count_packed_in_high"]
 
 N_DRAWS, ROWS_AT_ONCE = 1999, 20_000
 BLOCK_ROWS, BLOCK_WORDS = 8192, 1024
-TOGETHER = Kept[tuple[np.ndarray, np.ndarray]](1 << 22)
+JOINT = Kept["JointCounts"](1 << 22)
 """Of tokens in the same rows: the next feature of a corpus asks for the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class JointCounts:
+    """How the counts of tokens among high rows go together, whichever rows are high, and however many.
+
+    Attributes:
+        known: tokens that 5 rows or more hold, and as many do not, boolean [tokens].
+        root: R with R R' the correlations of their counts, float32 [known, known].
+    """
+
+    known: np.ndarray
+    root: np.ndarray
+
+    @classmethod
+    def of(cls, words: np.ndarray, n: int) -> JointCounts:
+        """From which rows hold each token, packed, uint64 [tokens, words]; n rows in all. Kept."""
+        return JOINT.get((n, content_key(words)), lambda: cls._read(words, n), lambda found: found.root.nbytes)
+
+    @classmethod
+    def _read(cls, words: np.ndarray, n: int) -> JointCounts:
+        held = np.bitwise_count(words).sum(axis=1, dtype=np.int64)
+        known = (held >= FEW) & (n - held >= FEW)
+        together = _together(words[known])
+        return cls(known, _root(together - np.outer(held[known], held[known]) / n))
+
+    def root_of(self, tokens: np.ndarray) -> np.ndarray:
+        """The rows of the root for some of the tokens known, [tokens, known]."""
+        found: np.ndarray = self.root[tokens[self.known]]
+        return found
 
 
 def count_in_high(
@@ -60,6 +92,7 @@ def count_packed_in_high(
     seed: int,
     should_correct: bool = True,
     extra: np.ndarray | None = None,
+    joint: JointCounts | None = None,
 ) -> dict[str, np.ndarray]:
     """As `count_in_high`, of rows packed into bits (in any order, the same for all).
 
@@ -69,6 +102,7 @@ def count_packed_in_high(
         seed, should_correct: as there.
         extra: what dependent rows add to the covariances of the counts, [tokens, tokens]; None where rows are
             independent.
+        joint: how counts go together, from all rows of which these are a random part; by default from these.
     """
     n_high = int(np.bitwise_count(high).sum())
     n_other = n - n_high
@@ -88,9 +122,18 @@ def count_packed_in_high(
         if is_dependent:
             p = np.fmax(p, np.where(known, 2 * norm.sf(np.abs(excess) / (np.sqrt(variance) * inflation)), np.nan))
             error = error * np.where(known, inflation, 1.0)
-    corrected = (
-        _corrected(words, n, excess, known, n_high, seed, extra) if should_correct else np.full(len(held), np.nan)
-    )
+    corrected = np.full(len(held), np.nan)
+    if should_correct and known.any():
+        joint = JointCounts.of(words, n) if joint is None else joint
+        root = joint.root_of(known)
+        if extra.any():
+            covariance = root @ root.T * np.sqrt(np.outer(variance[known], variance[known]))
+            more = extra[np.ix_(known, known)]
+            covariance += more + np.diag(np.maximum(np.diag(more), 0) - np.diag(more))
+            variance[known], root = np.diag(covariance), _root(covariance)
+        hits = HitCounts(np.abs(excess[known]) / np.sqrt(variance[known]))
+        hits.add(np.abs(_normals(seed, len(known))[:, : root.shape[1]] @ root.T))
+        corrected[known] = hits.p_adjusted()
 
     def kept(values: np.ndarray) -> np.ndarray:
         return np.where(known, values, np.nan)
@@ -104,45 +147,12 @@ def count_packed_in_high(
     }  # fmt: skip
 
 
-def _corrected(
-    words: np.ndarray, n: int, excess: np.ndarray, known: np.ndarray, n_high: int, seed: int, extra: np.ndarray
-) -> np.ndarray:
-    """Max-T p of the excess counts [tokens], NaN where not known."""
-    if not known.any():
-        return np.full(len(known), np.nan)
-    alike = words[known]
-    together, root = TOGETHER.get(content_key(alike), lambda: _paired(alike, n), lambda two: two[0].nbytes * 2)
-    covariance = _covariance(together, n, n_high)
-    if (more := extra[np.ix_(known, known)]).any():
-        covariance += more + np.diag(np.maximum(np.diag(more), 0) - np.diag(more))
-        root = _root(covariance)
-    size = np.abs(excess[known]) / np.sqrt(np.diag(covariance))
-    hits = HitCounts(size)
-    hits.add(np.abs(_normals(seed, len(known))[:, : len(size)] @ root.T))
-    found = np.full(len(known), np.nan)
-    found[known] = hits.p_adjusted()
-    return found
-
-
-def _covariance(together: np.ndarray, n: int, n_high: int) -> np.ndarray:
-    """Of the counts in n_high of n rows, where pairs of tokens share `together` rows."""
-    held = np.diag(together)
-    found: np.ndarray = (together - np.outer(held, held) / n) * (n_high * (n - n_high) / (n * max(1, n - 1)))
-    return found
-
-
 def _root(covariance: np.ndarray) -> np.ndarray:
     """R with R R' the correlations. Single precision: the draws are an approximation to far fewer digits."""
     error = np.sqrt(np.diag(covariance))
     values, vectors = np.linalg.eigh(covariance / np.outer(error, error))
     found: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
     return found
-
-
-def _paired(words: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that pairs of tokens share, and the root of the correlations of counts, whatever the number of high rows."""
-    together = _together(words)
-    return together, _root(_covariance(together, n, n // 2))
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from mechscope.experiments.changing.selecting import ALPHA
 from mechscope.experiments.changing.token_effects import SweptTokens
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
-from mechscope.experiments.observing.enrichment import count_in_high, count_packed_in_high
+from mechscope.experiments.observing.enrichment import JointCounts, count_in_high, count_packed_in_high
 from mechscope.experiments.observing.levels import rows_holding_constant, second_half
 from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.specs import ExperimentSpec
@@ -72,12 +72,13 @@ def observe_tokens(
         raise UsageError("no row of the slice is active", expected="active rows", todo="widen the slice")
     cut = float(np.quantile(found.values[found.is_active], high_percentile))
     high = found.is_active & (found.values >= cut)
+    n_high = int(high.sum())
     seed, clusters = derive_seed(spec.seed, "token influence"), context.clusters_of(found.rows)
     n_clusters, cluster = ranks(clusters)
     second = second_half(clusters, seed)
     findings.note(
-        f"high rows: the {int(high.sum()):,} at or above {cut:.4g}, percentile {100 * high_percentile:g} of "
-        f"the {int(found.is_active.sum()):,} active rows; the other {int((~high).sum()):,} rows include those at zero; "
+        f"high rows: the {n_high:,} at or above {cut:.4g}, percentile {100 * high_percentile:g} of "
+        f"the {int(found.is_active.sum()):,} active rows; the other {len(high) - n_high:,} rows include those at zero; "
         "log odds with half a row added to each count, Wald intervals; p: hypergeometric, two-sided; p_corrected: "
         "max-T over all tokens; a verdict takes p_corrected in one half and p in the other"
     )
@@ -85,23 +86,22 @@ def observe_tokens(
     count = _counting(context, found.rows, high, list(tokens.ids.values()), units, seed)
     everything, first = count(np.ones(len(found), bool)), count(~second)
     other = count(second, should_correct=False)
+    columns = {key: column.tolist() for key, column in everything.items()}
+    signs = np.sign(first["log_odds"])
+    holds = (first["p_corrected"] < ALPHA) & (other["p"] < ALPHA) & (np.sign(other["log_odds"]) == signs)
     rows = []
     for index, name in enumerate(tokens.ids):
-        row = {"token": name, **{key: column[index] for key, column in everything.items()}}
-        sign = np.sign(first["log_odds"][index])
-        p_other = other["p"][index]
-        holds = first["p_corrected"][index] < ALPHA and p_other < ALPHA
-        holds &= bool(np.sign(other["log_odds"][index]) == sign)
-        verdict = (UP if sign > 0 else DOWN) if holds else NONE
-        n_with = int(row["n_high_with"] + row["n_other_with"])
-        row |= {"held_out_p": p_other, "verdict": verdict, "flag": flag_of(min(n_with, int(high.sum())))}
+        row = {"token": name, **{key: column[index] for key, column in columns.items()}}
+        verdict = (UP if signs[index] > 0 else DOWN) if holds[index] else NONE
+        n_with = row["n_high_with"] + row["n_other_with"]
+        row |= {"held_out_p": float(other["p"][index]), "verdict": verdict, "flag": flag_of(min(n_with, n_high))}
         row |= {"family": tokens.family_of.get(name), "start": tokens.rung_of.get(name)}
         rows.append(row)
     _one_a_family(rows)
     rows.sort(key=lambda row: falling(row["log_odds"]))
     findings.table("token_enrichment", ENRICHMENT_COLUMNS, rows, caption="OBSERVATIONAL: tokens in high rows. A family "
                    "has its verdict at its most unequal rung.")  # fmt: skip
-    findings.add(high_threshold=cut, n_high=int(high.sum()), high_percentile=high_percentile)
+    findings.add(high_threshold=cut, n_high=n_high, high_percentile=high_percentile)
     if is_main:
         findings.n_contexts_tested, findings.n_comparisons = len(found), int((~np.isnan(everything["p"])).sum())
         findings.aggregate(n_samples=len(found))
@@ -127,12 +127,15 @@ def _counting(
             )
 
         return count_masks
-    words, high_words = np.stack([context.packed_rows_with(token) for token in tokens]), context.packed_rows(rows[high])
+    high_words = context.packed_rows(rows[high])
+    words = np.stack([context.packed_rows_with(token) for token in tokens]) & context.packed_rows(rows)
+    # halves are random ones: what goes together in all rows does so in them
+    joint = JointCounts.of(words, len(rows))
 
     def count_words(keep: np.ndarray, *, should_correct: bool = True) -> dict[str, np.ndarray]:
         within = context.packed_rows(rows[keep])
         return count_packed_in_high(
-            words & within, high_words & within, int(keep.sum()), seed=seed, should_correct=should_correct
+            words & within, high_words & within, int(keep.sum()), seed=seed, should_correct=should_correct, joint=joint
         )
 
     return count_words

@@ -29,6 +29,8 @@ from mechscope.models import Model
 from mechscope.workspace import Workspace, open_features, subject_named
 
 if TYPE_CHECKING:  # they take contexts themselves
+    from mechscope.experiments.interactions.cell_rows import AdjustedRows
+    from mechscope.experiments.interactions.observed import DesignRows
     from mechscope.experiments.observing.confounders import Confounders
     from mechscope.experiments.observing.designs import Design
 
@@ -51,7 +53,8 @@ class ExperimentContext:
             opened when the first intervention needs it.
         policy, special_ids: how samples were taken from the site's tokens; None where it has one vector a row.
         folders: where specs, results and figures are kept; None where nothing is kept.
-        confounders, designs: what regressions of one feature leave to those of the next, see `observing`.
+        confounders, designs, adjusted_rows, design_rows: what regressions of one feature leave to those of the next,
+            see `observing` and `interactions`.
     """
 
     name: str
@@ -70,6 +73,8 @@ class ExperimentContext:
     _packed: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     confounders: Kept[Confounders] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
     designs: Kept[Design] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
+    adjusted_rows: Kept[tuple[AdjustedRows, ...]] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
+    design_rows: Kept[DesignRows] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
 
     def __enter__(self) -> Self:
         return self

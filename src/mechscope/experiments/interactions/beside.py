@@ -48,7 +48,7 @@ def rows_beside(
     rows = rows_holding_constant(slice_rows(spec, context, Findings(), should_sample=False), context, held)
     designs = corners.designs
     seen = observe_designs(
-        rows, None, context, designs, leave_out=topics_held(held), confounders=confounders, least=least, seed=spec.seed,
+        rows, None, context, designs, leave_out=topics_held(held), confounders=confounders, least=least,
     )  # fmt: skip
     caused = corpus_means(corners.differences("activation"), bases, seed=derive_seed(spec.seed, "corpus"))
     observed_table(findings, designs, seen, names, caused=caused)
@@ -108,7 +108,7 @@ def observe_alone(
     Warns of designs with a corner whose rows are mostly at zero: there a floor makes interactions of what adds up.
     """
     seen = observe_designs(found, is_held_out, context, designs, leave_out=topics_held(held),
-                           confounders=confounders, least=least, seed=spec.seed)  # fmt: skip
+                           confounders=confounders, least=least)  # fmt: skip
     rows = [
         {**names(design), **observed_row(one), "verdict": verdicts.get(one.sign, "")}
         for design, one in zip(designs, seen, strict=True)

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 from pydantic import Field
-from transformers import PreTrainedTokenizerBase
 
 from mechscope.core import SILENT, BadDataError, Progress, Spec, UsageError, numpy_generator
+from mechscope.core.hugging_face import PreTrainedTokenizerBase
 from mechscope.corpora.corpus import Column, Corpus, Ragged
 from mechscope.corpora.documents import Document
 from mechscope.corpora.splits import split_rows

@@ -142,7 +142,8 @@ def _write_table(path: Path, columns: dict[str, np.ndarray], n_lines: int) -> No
 
 
 def _read_table(path: Path) -> dict[str, np.ndarray]:
-    table = pq.read_table(path)
+    with pq.ParquetFile(path) as file:  # `read_table` would import all of pyarrow's data sets
+        table = file.read()
     return {name: _array(table.column(name)) for name in table.column_names if name != "index"}
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mechscope.core import NotFoundError, digest_bytes
+from mechscope.core.hugging_face import PreTrainedTokenizerBase, transformers
 
 __all__ = ["open_tokenizer", "shown_vocabulary", "special_affixes", "tokenizer_digest"]
 
@@ -25,7 +25,7 @@ def open_tokenizer(source: str) -> PreTrainedTokenizerBase:
     shipped = SHIPPED_FOLDER / source
     place = shipped if "/" not in source and (shipped / "tokenizer.json").is_file() else source
     try:
-        return AutoTokenizer.from_pretrained(place)
+        return transformers.AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError) as error:
         first = str(error).split("\n", 1)[0]
         raise NotFoundError(

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 
-from mechscope.core import LayerComponent, Spec, UserError, digest_file, digest_of, read_mapping
+from mechscope.core import LayerComponent, Spec, UserError, digest_file, digest_of
+from mechscope.core.hugging_face import transformers_version
 from mechscope.models.checks import CheckResult, Verification
 from mechscope.models.eager import named_implementations
 from mechscope.models.network import Habits, Network
 from mechscope.models.turns import turn
 from mechscope.models.verification import verify
-from mechscope.store import write_json
+from mechscope.store import read_json, write_json
 
 __all__ = ["FOLDER_VARIABLE", "verified"]
 
@@ -82,7 +82,7 @@ def _refused(verification: Verification) -> dict[str, str]:
 
 def _key(network: Network, config: Mapping[str, Any]) -> str:
     parameter = next(network.module.parameters())
-    versions = (torch.__version__, transformers.__version__, _code())
+    versions = (torch.__version__, transformers_version(), _code())
     with turn():  # a run in another thread may have set eager attention
         choices = named_implementations(network.module)
     kind = f"{type(network.module).__module__}.{type(network.module).__qualname__}"
@@ -132,7 +132,7 @@ def _recall(key: str, network: Network) -> CheckResult | None:
 
 def _read(key: str) -> CheckResult | None:
     try:
-        stored = _Stored.parse(read_mapping(_folder() / f"{key}.json"))
+        stored = _Stored.parse(read_json(_folder() / f"{key}.json"))
     except (OSError, UserError):
         return None  # absent or damaged: what is measured next takes its place
     if stored.key != key:

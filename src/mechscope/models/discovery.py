@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from mechscope.core import UsageError
+from mechscope.core.hugging_face import PreTrainedModel
 from mechscope.models.component_map import ComponentMap, HeadTap, Tap
 from mechscope.models.openable import require_discoverable, require_own_blocks
 from mechscope.models.projections import projection_matrix, read_norm

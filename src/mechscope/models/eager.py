@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import nn
-from transformers import PretrainedConfig
 
 from mechscope.core import LayerComponent
+from mechscope.core.hugging_face import PretrainedConfig, is_transformers_config
 
 __all__ = ["attention_for", "named_implementations", "needs_eager"]
 
@@ -61,4 +61,4 @@ def named_implementations(module: nn.Module) -> list[dict[str, str | None]]:
 def _configs(module: nn.Module) -> list[PretrainedConfig]:
     """The configs of a transformers model and of its parts, each once."""
     found = (getattr(part, "config", None) for part in module.modules())
-    return list({id(config): config for config in found if isinstance(config, PretrainedConfig)}.values())
+    return list({id(config): config for config in found if is_transformers_config(config)}.values())

@@ -7,40 +7,28 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import torch
-import transformers
 from huggingface_hub import constants
 from torch import nn
-from transformers import (
-    CONFIG_MAPPING,
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING,
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageClassification,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
-    PretrainedConfig,
-)
 
 from mechscope.core import NotFoundError, UsageError
 from mechscope.core.errors import nearest_name
+from mechscope.core.hugging_face import PretrainedConfig, transformers, transformers_version
 from mechscope.models.loading_faults import require_whole, telling
 from mechscope.models.remarks import quiet
 from mechscope.models.turns import turn
 
 __all__ = ["Loaded", "can_find_hub", "load_pretrained"]
 
-LOADERS = (  # how an architecture's name ends, what loads it, and the configs which that knows
-    (("ForCausalLM", "LMHeadModel"), AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING),
-    (("ForMaskedLM", "ForPreTraining"), AutoModelForMaskedLM, MODEL_FOR_MASKED_LM_MAPPING),
-    (("ForConditionalGeneration",), AutoModelForSeq2SeqLM, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING),
-    (("ForImageClassification",), AutoModelForImageClassification, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING),
+LOADERS = (  # how an architecture's name ends, what of transformers loads it, and the configs which that knows
+    (("ForCausalLM", "LMHeadModel"), "AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING"),
+    (("ForMaskedLM", "ForPreTraining"), "AutoModelForMaskedLM", "MODEL_FOR_MASKED_LM_MAPPING"),
+    (("ForConditionalGeneration",), "AutoModelForSeq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING"),
+    (("ForImageClassification",), "AutoModelForImageClassification", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING"),
 )
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.index.json")
 DISCRIMINATORS = frozenset({"ElectraForPreTraining", "FunnelForPreTraining"})  # one number a token, no vocabulary
@@ -73,10 +61,9 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
     with quiet(), telling(source, known_names):
         offline = not Path(source).is_dir() and not can_find_hub()
         _require_known_type(source, offline=offline)
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
+        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
         architecture = next(iter(config.architectures or ()), "")
-        fits = (loader for ends, loader, configs in LOADERS if architecture.endswith(ends) and type(config) in configs)
-        loader = None if architecture in DISCRIMINATORS else next(fits, None)
+        loader = _loader_for(architecture, config)
         if loader is None:
             raise UsageError(
                 f"{source} holds the architecture {architecture or 'none at all'!r}",
@@ -97,6 +84,16 @@ def load_pretrained(source: str, *, dtype: torch.dtype, known_names: Iterable[st
             )
     require_whole(report, source, architecture)
     return Loaded(module, _unused(report["unexpected_keys"], architecture))
+
+
+def _loader_for(architecture: str, config: PretrainedConfig) -> Any:
+    """The Auto class that loads an architecture with its output head; None where there is none."""
+    if architecture in DISCRIMINATORS:
+        return None
+    for ends, loader, configs in LOADERS:
+        if architecture.endswith(ends) and type(config) in getattr(transformers, configs):
+            return getattr(transformers, loader)
+    return None
 
 
 def _unused(names: Iterable[str], architecture: str) -> tuple[str, ...]:
@@ -120,13 +117,13 @@ def _require_weights(source: str) -> None:
 
 def _require_known_type(source: str, *, offline: bool) -> None:
     """Refuse a model type that this transformers has not; the code that a folder may bring along is never run."""
-    told, _ = PretrainedConfig.get_config_dict(source, local_files_only=offline)
+    told, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=offline)
     model_type = told.get("model_type")
-    if not isinstance(model_type, str) or model_type in CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type in transformers.CONFIG_MAPPING:
         return
-    near = nearest_name(model_type, CONFIG_MAPPING)
+    near = nearest_name(model_type, transformers.CONFIG_MAPPING)
     raise UsageError(
-        f"{source} holds the model type {model_type!r}, which transformers {transformers.__version__} does not know",
+        f"{source} holds the model type {model_type!r}, which transformers {transformers_version()} does not know",
         expected=f"a type that it knows (the nearest is {near!r})" if near else "a type that it knows",
         todo="update transformers, correct 'model_type' in config.json, or open the module in Python and pass it with "
         "a map: Model.open(module, component_map=...)",

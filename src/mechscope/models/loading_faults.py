@@ -10,10 +10,10 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import PretrainedConfig
 
 from mechscope.core import BadDataError, NotFoundError, UsageError
 from mechscope.core.errors import nearest_name
+from mechscope.core.hugging_face import transformers
 
 __all__ = ["first_line", "require_whole", "telling"]
 
@@ -72,7 +72,8 @@ def first_line(error: BaseException) -> str:
 
 
 def _lacking_package(source: str, why: str) -> UsageError:
-    told, _ = PretrainedConfig.get_config_dict(source, local_files_only=True)  # read already, so it is there
+    config_class = transformers.PretrainedConfig
+    told, _ = config_class.get_config_dict(source, local_files_only=True)  # read already, so it is there
     quantisation = told.get("quantization_config")
     if not isinstance(quantisation, Mapping):
         return UsageError(

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
-from transformers import PreTrainedModel
 
 from mechscope.core import UsageError
+from mechscope.core.hugging_face import PreTrainedModel
 from mechscope.models.component_map import ComponentMap
 
 __all__ = ["require_discoverable", "require_own_blocks", "require_parts", "require_unwrapped", "require_weights"]

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mechscope.core import BadDataError, NotFoundError, Spec, UsageError, unknown_name
+from mechscope.core.hugging_face import PreTrainedTokenizerBase, is_transformers_model
 from mechscope.core.kinds import FAMILIES
 from mechscope.models.block_flow import follow_stream
 from mechscope.models.component_map import ComponentMap
@@ -164,7 +164,7 @@ def _find_map(module: nn.Module, config: Mapping[str, Any] | None) -> tuple[Comp
         found: ComponentMap = FAMILIES.get(model_type)().component_map(config)
         require_parts(module, found, family=model_type)
         return found, ()
-    if config is not None and isinstance(module, PreTrainedModel):
+    if config is not None and is_transformers_model(module):
         note = f"no map is written for the family {model_type!r}: its parts were found by their structure"
         return discover_map(module, config), (note,)
     raise UsageError(
@@ -230,9 +230,9 @@ def _folder_config(folder: Path) -> dict[str, Any]:
 
 
 def _own_config(module: nn.Module) -> dict[str, Any] | None:
-    config = getattr(module, "config", None)
-    if isinstance(module, PreTrainedModel):
-        found: dict[str, Any] = module.config.to_dict()
+    config: Any = getattr(module, "config", None)
+    if is_transformers_model(module):
+        found: dict[str, Any] = config.to_dict()
         return found
     return config.to_json() if isinstance(config, Spec) else None
 

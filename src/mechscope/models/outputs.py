@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from mechscope.core import UsageError
+from mechscope.core.hugging_face import PreTrainedTokenizerBase
 from mechscope.models.component_map import ComponentMap
 from mechscope.models.final_maps import FinalMap, LinearParts, read_final_map
 from mechscope.models.projections import projection_matrix, require_linear

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from mechscope.core import UsageError
+from mechscope.core.hugging_face import is_transformers_conv1d
 
 __all__ = [
     "NormParts",
@@ -76,7 +76,7 @@ def projection_matrix(module: nn.Module) -> Float[Tensor, "d_in d_out"]:
             todo="open the model without quantisation, correct the map, or leave what needs these weights",
         )
     weight: Tensor = module.weight  # type: ignore[assignment]
-    return weight if isinstance(module, Conv1D) else weight.T
+    return weight if is_transformers_conv1d(module) else weight.T
 
 
 def why_unreadable(module: nn.Module) -> str | None:
@@ -84,7 +84,7 @@ def why_unreadable(module: nn.Module) -> str | None:
     weight = getattr(module, "weight", None)
     if isinstance(weight, Tensor) and weight.dtype not in DENSE:
         return f"they are quantised ({weight.dtype})"
-    if not isinstance(module, nn.Linear | Conv1D):
+    if not isinstance(module, nn.Linear) and not is_transformers_conv1d(module):
         return f"it is a {type(module).__module__}.{type(module).__name__}, no nn.Linear or Conv1D"
     return None if isinstance(weight, Tensor) and weight.ndim == 2 else "they are no dense matrix"
 

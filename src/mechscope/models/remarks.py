@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from transformers.utils import logging
+from mechscope.core.hugging_face import transformers_logging as logging
 
 __all__ = ["quiet"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from transformers import PreTrainedTokenizerBase
-
 from mechscope.core import UsageError
+from mechscope.core.hugging_face import PreTrainedTokenizerBase
 from mechscope.models.batch import Batch
 
 __all__ = ["tokenize_texts"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
-
 from mechscope.core import BadDataError
+from mechscope.core.hugging_face import PreTrainedTokenizerBase, transformers
 from mechscope.models.loading import can_find_hub
 from mechscope.models.loading_faults import first_line
 from mechscope.models.remarks import quiet
@@ -29,7 +28,8 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
     with quiet():
         try:
             offline = not folder.is_dir() and not can_find_hub()
-            found = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
+            loader = transformers.AutoTokenizer
+            found = loader.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
         except Exception as error:
             # the tokenizers library raises bare Exceptions for files that it cannot read
             if type(error) is not Exception and not isinstance(error, FAULTS):
@@ -42,4 +42,4 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
                 expected="tokenizer.json and tokenizer_config.json as save_pretrained writes them",
                 todo="copy the tokenizer's files again, or install the package named",
             ) from error
-    return found if isinstance(found, PreTrainedTokenizerBase) else None
+    return found if isinstance(found, transformers.PreTrainedTokenizerBase) else None

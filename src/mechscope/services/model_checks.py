@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
-import transformers
 
 from mechscope.core import LayerComponent, Spec, UsageError, unknown_name
+from mechscope.core.hugging_face import transformers_version
 from mechscope.models import Check, Model
 from mechscope.models.opening import read_device
 
@@ -121,7 +121,7 @@ def verify_model(
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),
         torch_version=torch.__version__,
-        transformers_version=transformers.__version__,
+        transformers_version=transformers_version(),
         measured_anew=model.verification.was_run and not model.verification.remembered,
         n_standing=len(model.sites()),
         n_refused=len(failed),

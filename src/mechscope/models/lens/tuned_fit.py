@@ -16,11 +16,11 @@ import time
 from collections.abc import Iterator, Sequence
 
 import torch
-import transformers
 from torch import Tensor
 
 from mechscope import __version__
 from mechscope.core import SILENT, BadDataError, LayerComponent, Progress, UsageError, derive_seed
+from mechscope.core.hugging_face import transformers_version
 from mechscope.models.batch import Batch
 from mechscope.models.lens.logit_lens import stream_sites
 from mechscope.models.lens.predictions import Vocabulary, vocabulary_of
@@ -88,7 +88,7 @@ def fit_tuned_lens(
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
         wall_seconds=round(time.perf_counter() - started, 3),
-        versions={"mechscope": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        versions={"mechscope": __version__, "torch": torch.__version__, "transformers": transformers_version()},
     )
     return TunedLens(A, b, record)
 

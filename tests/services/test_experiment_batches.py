@@ -18,7 +18,9 @@ from mechscope.cli.app import main
 from mechscope.core import ConflictError
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
 from mechscope.experiments.reading import read_result
-from mechscope.services.experiment_jobs import Job, run_jobs
+from mechscope.services import experiment_pool
+from mechscope.services.experiment_jobs import Job, OpenSubjects, Outcome, do_job
+from mechscope.services.experiment_pool import run_jobs
 from mechscope.services.experiments import check_specs, find_workspace, read_specs, run_specs
 from mechscope.workspace import Workspace
 
@@ -147,8 +149,35 @@ def test_a_spec_that_kills_every_worker_is_named_and_the_finished_ones_stay(lab:
     stop.set()
     killer.join()
     assert sorted(outcomes) == [0, 1, 2]
+    own = outcomes.pop(2)  # this process took the last one, and whoever is killed takes nothing from it
+    assert own.result is not None
+    assert own.result.success
     assert all(outcome.result is None for outcome in outcomes.values())
     assert all("a worker process was killed 3 times" in str(outcome.error) for outcome in outcomes.values())
+
+
+@pytest.mark.slow
+def test_this_process_works_while_its_worker_starts_and_finds_the_same(
+    lab: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = read_specs(specs(tmp_path / "specs", 6))
+    alone = run_specs(lab, files, output=tmp_path / "alone")
+    own: list[str] = []
+
+    def noted(job: Job, opened: OpenSubjects) -> Outcome:
+        own.append(job.spec.id)
+        return do_job(job, opened)
+
+    monkeypatch.setattr(experiment_pool, "do_job", noted)  # a worker does not see it
+    together = run_specs(lab, files, output=tmp_path / "together", n_processes=2)
+    assert own[:2] == ["s05", "s04"]
+    assert not {"s00", "s01"} & set(own)
+    for (_, one, _), (_, two, error) in zip(alone, together, strict=True):
+        assert error is None
+        assert one is not None
+        assert two is not None
+        assert two.success
+        assert (two.tables, two.aggregates, two.figures) == (one.tables, one.aggregates, one.figures)
 
 
 @pytest.mark.slow

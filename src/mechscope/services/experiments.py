@@ -22,7 +22,8 @@ from mechscope.experiments import (
     load_context,
     read_result,
 )
-from mechscope.services.experiment_jobs import Job, Outcome, run_jobs, write_result
+from mechscope.services.experiment_jobs import Job, Outcome, write_result
+from mechscope.services.experiment_pool import run_jobs
 from mechscope.workspace import Workspace, subject_named
 
 __all__ = ["SpecFile", "check_specs", "experiment_types", "find_workspace", "read_specs", "run_one", "run_specs"]
@@ -133,7 +134,7 @@ def run_specs(
     there, so that finished ones stay whatever comes after.
 
     Args:
-        n_processes: how many processes share the work; each opens a subject once. 1: this process.
+        n_processes: how many processes share the work, this one among them; each opens a subject once.
         should_skip_done: do not run again what has a result with success in the folder; that result is given.
 
     Raises:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mechscope.core import UsageError
-from mechscope.stats import reliability_of_blocks, split_half
+from mechscope.stats import half_correlation, reliability_of_blocks, split_half
+from mechscope.stats.reliability import draw_splits
 
 
 def test_planted_reliability_is_found() -> None:
@@ -113,3 +114,16 @@ def test_bad_input_is_refused() -> None:
         split_half(np.ones((8, 5)), seed=0)
     with pytest.raises(UsageError, match="2 clusters"):
         split_half(np.random.default_rng(0).normal(size=(8, 5)), seed=0, clusters=np.arange(8) % 2)
+
+
+def test_an_item_without_values_changes_nothing() -> None:
+    generator = np.random.default_rng(6)
+    sums, counts, splits = generator.normal(size=(8, 30)), np.full((8, 30), 5.0), draw_splits(8, 10, seed=0)
+    more, none = (np.concatenate([table, np.zeros((8, 1))], axis=1) for table in (sums, counts))
+    whole = half_correlation(sums, counts, splits)
+    assert half_correlation(more, none, splits) == pytest.approx(whole, abs=1e-12)
+    rs = [
+        np.corrcoef(side @ sums / (side @ counts), (1 - side) @ sums / ((1 - side) @ counts))[0, 1] for side in splits
+    ]
+    assert whole == pytest.approx(np.mean(rs), abs=1e-12)
+    assert half_correlation(np.ones((8, 30)), counts, splits) == 0.0

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
-from scipy.stats import norm, rankdata
 
 from mechscope.core import UsageError
+from mechscope.stats.distributions import normal_quantile
 from mechscope.stats.intervals import Z_95
+from mechscope.stats.ranking import mean_ranks, value_numbers
 from mechscope.stats.samples import n_different, ranks
 
 __all__ = ["Area", "area_difference", "measure_area"]
@@ -54,10 +55,10 @@ def measure_area(
             expected="at least one of each",
             todo="leave this concept out, or take more rows",
         )
-    ranks = rankdata(scores)
+    numbers = value_numbers(scores)
     within = np.empty(len(scores))
-    within[labels], within[~labels] = rankdata(scores[labels]), rankdata(scores[~labels])
-    above = (ranks - within) / np.where(labels, n_negative, n_positive)
+    within[labels], within[~labels] = mean_ranks(numbers[labels]), mean_ranks(numbers[~labels])
+    above = (mean_ranks(numbers) - within) / np.where(labels, n_negative, n_positive)
     placement = np.where(labels, above, 1 - above)
     value = float(placement[labels].mean())
     influence = (placement - value) / np.where(labels, n_positive, n_negative)
@@ -94,6 +95,6 @@ def _interval(value: float, error: float, n_fewest: int, level: float) -> tuple[
         return (reach, 1.0) if value >= 1 else (0.0, 1 - reach)
     if n_fewest < 2:
         return 0.0, 1.0  # one unit has no spread from which its error could be told
-    z = Z_95 if level == 0.95 else float(norm.ppf((1 + level) / 2))
+    z = Z_95 if level == 0.95 else float(normal_quantile((1 + level) / 2))
     logit, step = math.log(value / (1 - value)), z * error / (value * (1 - value))
     return float(expit(logit - step)), float(expit(logit + step))

@@ -14,7 +14,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy import sparse
-from scipy.stats import rankdata
+
+from mechscope.stats.distributions import midranks
 
 __all__ = ["BestPicks", "SparseColumns", "block_areas", "dense_areas", "pick_best"]
 
@@ -116,7 +117,7 @@ def dense_areas(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """AUROC of each column of dense `scores` [n, n_columns] for `labels` [n, n_concepts]: [n_columns, n_concepts]."""
     truth = labels.astype(np.float64)
     n_positive = truth.sum(axis=0)
-    rank_sum = rankdata(scores, axis=0).T @ truth
+    rank_sum = midranks(scores, axis=0).T @ truth
     areas: np.ndarray = (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * (len(truth) - n_positive))
     return areas
 

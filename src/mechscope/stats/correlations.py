@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from mechscope.core import UsageError
+from mechscope.stats.distributions import midranks
 from mechscope.stats.max_t import HitCounts
 from mechscope.stats.results import Test
 from mechscope.stats.samples import as_clusters, as_column, check_resamples
@@ -69,7 +69,7 @@ def permute_correlation(
 def _standardised(column: np.ndarray, name: str, kind: CorrelationKind) -> np.ndarray:
     """Centred, with squares that sum to 1."""
     given = as_column(column, name=name, n_fewest=3)
-    values = rankdata(given) if kind == "spearman" else given
+    values = midranks(given) if kind == "spearman" else given
     centred = values - values.mean()
     length = float(np.linalg.norm(centred))
     if length <= 1e-13 * float(np.abs(values).max()) * math.sqrt(len(values)):

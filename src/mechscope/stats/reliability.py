@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import rankdata
-from scipy.stats import t as student
 
 from mechscope.core import UsageError
+from mechscope.stats.distributions import midranks, student_quantile
 from mechscope.stats.samples import ClusterSums, as_cells, as_clusters, check_resamples
 
 __all__ = [
@@ -35,6 +34,7 @@ __all__ = [
 ]
 
 N_ITEMS_FEWEST, N_BLOCKS_FEWEST, MOST_BLOCKS = 3, 4, 40
+ROUNDING = 1e-13  # of the largest score: scores that differ by less do not differ
 Correlation = Literal["pearson", "spearman"]
 
 
@@ -167,7 +167,7 @@ def _jackknife_ends(half: float, left_out: np.ndarray) -> tuple[float, float]:
     if abs(half) >= 1 or (np.abs(left_out) >= 1).any():
         return (-1.0, 1.0) if np.ptp(left_out) > 0 else (half, half)
     z, g = np.arctanh(left_out), len(left_out)
-    step = float(student.ppf(0.975, g - 1)) * float(np.sqrt((g - 1) / g * np.square(z - z.mean()).sum()))
+    step = float(student_quantile(0.975, g - 1)) * float(np.sqrt((g - 1) / g * np.square(z - z.mean()).sum()))
     centre = float(np.arctanh(half))
     return float(np.tanh(centre - step)), float(np.tanh(centre + step))
 
@@ -186,9 +186,11 @@ def _correlations(first: np.ndarray, second: np.ndarray, kind: str) -> np.ndarra
     n = known.sum(axis=1)
     if n.min() < N_ITEMS_FEWEST:
         raise _too_few(int(n.min()))
+    if kind == "pearson" and known.all():
+        return _complete_correlations(first, second)
     a, b = (np.where(known, side, np.nan) for side in (first, second))
     if kind == "spearman":
-        a, b = (rankdata(side, axis=1, nan_policy="omit") for side in (a, b))
+        a, b = (midranks(side) for side in (a, b))
     spread = _has_spread(a) & _has_spread(b)
     a, b = (np.where(known, side - np.nanmean(side, axis=1, keepdims=True), 0.0) for side in (a, b))
     size = np.sqrt(np.square(a).sum(axis=1) * np.square(b).sum(axis=1))
@@ -196,7 +198,19 @@ def _correlations(first: np.ndarray, second: np.ndarray, kind: str) -> np.ndarra
     return r
 
 
+def _complete_correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """As `_correlations`, where nothing is missing."""
+    spread = np.ones(len(a), bool)
+    for side in (a, b):
+        low, high = side.min(axis=1), side.max(axis=1)
+        spread &= high - low > ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    a, b = (side - side.mean(axis=1, keepdims=True) for side in (a, b))
+    squares = np.einsum("si,si->s", a, a) * np.einsum("si,si->s", b, b)
+    r: np.ndarray = np.where(spread, np.einsum("si,si->s", a, b) / np.sqrt(np.where(spread, squares, 1.0)), 0.0)
+    return r.clip(-1, 1)
+
+
 def _has_spread(scores: np.ndarray) -> np.ndarray:
     """Whether the scores of each row differ by more than rounding."""
     spread: np.ndarray = np.nanmax(scores, axis=1) - np.nanmin(scores, axis=1)
-    return np.asarray(spread > 1e-13 * np.nanmax(np.abs(scores), axis=1))
+    return np.asarray(spread > ROUNDING * np.nanmax(np.abs(scores), axis=1))

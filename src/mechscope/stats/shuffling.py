@@ -37,6 +37,12 @@ class Shuffles:
     ) -> None:
         self.values = as_column(values)
         n = len(self.values)
+        self.n_units, self.n_fixed, self.is_free = n, 0, True
+        if units is not None or strata is not None:
+            self._group(n, units, strata)
+
+    def _group(self, n: int, units: np.ndarray | None, strata: np.ndarray | None) -> None:
+        """Which samples are a unit, and which units are of one kind."""
         stratum = np.zeros(n, np.int64) if strata is None else as_clusters(strata, n, n_fewest=1)
         unit = as_clusters(units, n, n_fewest=1)
         _, unit, sizes = np.unique(unit * (int(stratum.max()) + 1) + stratum, return_inverse=True, return_counts=True)

@@ -13,6 +13,7 @@ from planted_rows import custom_of, rows_of
 
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
 from mechscope.features import FeatureInputs
+from mechscope.stats import dealt_sums
 from mechscope.testing.planted_features import plant_feature
 
 FEATURE = 3
@@ -62,6 +63,28 @@ def test_a_planted_feature_passes_by_its_token_and_shuffled_ones_fail(inputs: Fe
     assert not any(passes)
 
 
+@pytest.mark.parametrize("most_dealt", [100, 1200])  # of 1,500 rows, 900 active: drawn as normal, or the active dealt
+def test_drawn_sums_tell_the_same(inputs: FeatureInputs, most_dealt: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = plant_feature(inputs, FEATURE, lambda _: 1.0).domain
+    noise = np.random.default_rng(7).exponential(size=inputs.corpus.n_rows)
+    is_on = np.random.default_rng(9).random(inputs.corpus.n_rows) < 0.6
+    context = plant_feature(inputs, FEATURE, lambda c: is_on[c.row] * (noise[c.row] + 2.0 * domain.has(c, "comeback")))
+    real = run(context, n_shuffles=400, min_rows=100)
+    monkeypatch.setattr(dealt_sums, "MOST_DEALT", most_dealt)
+    drawn = run(context, n_shuffles=400, min_rows=100)
+    assert "drawn" in drawn.tables["shuffle_null"].caption
+    assert "drawn" not in real.tables["shuffle_null"].caption
+    assert custom_of(drawn)["passes"] is custom_of(real)["passes"] is True
+    for one, other in zip(rows_of(real, "shuffle_null"), rows_of(drawn, "shuffle_null"), strict=True):
+        assert one["value"] == other["value"]
+        width = one["null_high"] - one["null_low"]
+        for end in ("null_mean", "null_low", "null_high"):
+            assert other[end] == pytest.approx(one[end], abs=0.2 * width), (one["statistic"], end)
+    context._row_activations[FEATURE] = np.random.default_rng(1).permutation(context._row_activations[FEATURE])
+    assert custom_of(run(context, min_rows=100))["passes"] is False
+    assert "drawn" not in run(context, strata=["weapon_class"], groups=[]).tables["shuffle_null"].caption
+
+
 def test_what_a_stratum_explains_is_gone_within_it(inputs: FeatureInputs) -> None:
     context = plant_feature(inputs, FEATURE, lambda _: 1.0)
     classes = np.unique(context.group_values("weapon_class"), return_inverse=True)[1]
@@ -91,6 +114,8 @@ def test_rows_of_a_document_move_together(inputs: FeatureInputs) -> None:
     assert f"{n_documents:,} documents" in result.tables["shuffle_null"].caption
     assert result.diagnostics.dropped["rows that no shuffle moves"] == 5  # one document of four, one of a single row
     assert custom_of(result)["passes"] is True
+    context = Documented("documents", inputs, context.domain)
+    context._row_activations[FEATURE] = effects[context.clusters_of(np.arange(inputs.corpus.n_rows))]
     context._groups["region"] = np.where(np.random.default_rng(4).random(n_documents) > 0.5, "a", "b")[
         context.clusters_of(np.arange(inputs.corpus.n_rows))
     ]

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from feature_cases import opened, set_corpus, set_model
 from planted_rows import custom_of, rows_of
+from scipy import sparse
+from scipy.stats import ks_2samp
 
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
 from mechscope.features import FeatureInputs
-from mechscope.stats import split_half
+from mechscope.stats import Shuffles, deal_blocks, dealt_sums, half_correlation, split_half
+from mechscope.stats.block_sums import BlockSums
+from mechscope.stats.reliability import draw_splits
 from mechscope.testing.planted_features import plant_feature
 
 FEATURE = 3
@@ -44,6 +48,45 @@ def test_a_planted_feature_passes_and_shuffled_ones_fail(inputs: FeatureInputs) 
         result = run(context, seed=seed)
         assert custom_of(result)["passes"] is False
         assert result.claims == ()
+
+
+@pytest.mark.parametrize("most_dealt", [100, 1200])  # of 1,500 rows, 900 active: drawn as normal, or the active dealt
+def test_drawn_sums_tell_the_same(inputs: FeatureInputs, most_dealt: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = plant_feature(inputs, FEATURE, lambda _: 1.0).domain
+    noise = np.random.default_rng(7).exponential(size=inputs.corpus.n_rows)
+    is_on = np.random.default_rng(9).random(inputs.corpus.n_rows) < 0.6
+    context = plant_feature(inputs, FEATURE, lambda c: is_on[c.row] * (noise[c.row] + 2.0 * domain.has(c, "comeback")))
+    real = run(context, n_shuffles=400, min_rows=100)
+    monkeypatch.setattr(dealt_sums, "MOST_DEALT", most_dealt)
+    drawn = run(context, n_shuffles=400, min_rows=100)
+    assert "drawn" in drawn.tables["reliability"].caption
+    assert "drawn" not in real.tables["reliability"].caption
+    (row, control), (same, other) = rows_of(real, "reliability"), rows_of(drawn, "reliability")
+    assert {**row, "p": 0} == {**same, "p": 0}
+    assert same["p"] == pytest.approx(row["p"], abs=0.01)
+    for end in ("reliability", "low", "high", "half_r"):
+        assert other[end] == pytest.approx(control[end], abs=0.15 * (control["high"] - control["low"])), end
+    context._row_activations[FEATURE] = np.random.default_rng(1).permutation(context._row_activations[FEATURE])
+    assert custom_of(run(context, min_rows=100))["passes"] is False
+
+
+def test_halves_of_drawn_sums_correlate_as_those_of_shuffles(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, n = np.random.default_rng(11), 12_000
+    held = generator.random((n, 60)) < np.geomspace(0.002, 0.6, 60) * generator.choice([0.3, 1.4], (n, 1))
+    values = np.where(generator.random(n) < 0.4, generator.lognormal(0, 0.8, n), 0.0)
+    table = BlockSums(sparse.csr_array(held.astype(np.int8)), deal_blocks(n, seed=0))
+    splits, found = draw_splits(table.n_blocks, 20, seed=0), []
+    for most in (n, 1000):
+        monkeypatch.setattr(dealt_sums, "MOST_DEALT", most)
+        dealing = dealt_sums.DealtSums(table, Shuffles(values), values[:, None])
+        sums = np.concatenate([block[:, :-1, 0] for block in dealing.blocks(1500, seed=most)], axis=-1)
+        halves = [half_correlation(one, table.counts[:, :-1], splits) for one in sums.transpose(2, 0, 1)]
+        found.append(np.array(halves))
+    assert dealing.way == "normal"
+    # 0.06 is what two samples of 1,500 differ by at most in 99 of 100 cases
+    assert ks_2samp(*found, method="asymp").statistic < 0.06
+    ends = [np.quantile(halves, [0.025, 0.5, 0.975]) for halves in found]
+    np.testing.assert_allclose(ends[1], ends[0], atol=0.1 * np.ptp(ends[0]))
 
 
 def test_it_is_the_reliability_of_the_dense_table_and_its_control_that_of_shuffles(inputs: FeatureInputs) -> None:

@@ -10,34 +10,32 @@ held against the smallest p of every shuffle (Westfall and Young 1993).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import rankdata
 
 from mechscope.core import Spec, UsageError, derive_seed, numpy_generator
 from mechscope.core.kinds import EXPERIMENTS
-from mechscope.experiments.changing.cells import FEW
 from mechscope.experiments.changing.selecting import ALPHA
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.figures.curves import curves_figure
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.kind import ExperimentKind
-from mechscope.experiments.observing.item_associations import STATISTICS, Associations, ItemAssociations, score_items
+from mechscope.experiments.observing.held_out import held_out
+from mechscope.experiments.observing.item_associations import N_BY_ITEM, STATISTICS, Associations, ItemAssociations
 from mechscope.experiments.observing.row_items import RowItems
-from mechscope.experiments.observing.slicing import Slice, slice_rows
+from mechscope.experiments.observing.slicing import slice_rows
 from mechscope.experiments.results import ExperimentResult
 from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.tables import ResultTable
 from mechscope.experiments.types import OBSERVED
 from mechscope.reports import Figure
-from mechscope.stats import Shuffles, auroc, bootstrap_group_difference, bootstrap_mean
+from mechscope.stats import Shuffles
+from mechscope.stats.dealt_sums import DealtSums
 from mechscope.stats.samples import as_clusters
 
 __all__ = ["ShuffleNull", "ShuffleNullVariables"]
 
-BLOCK_NUMBERS = 4_000_000
 NULL_COLUMNS = ("statistic", "value", "null_mean", "null_low", "null_high", "null_max", "n", "p", "p_corrected")
 HELD_COLUMNS = ("statistic", "item", "selecting_value", "value", "low", "high", "n_with", "n", "excludes_chance")
 
@@ -106,17 +104,18 @@ class ShuffleNull(ExperimentKind):
             findings.warn(
                 f"{shuffles.n_fixed:,} of {n:,} rows keep their activation in every shuffle: little is tested"
             )
-        seen = measured.measure(np.arange(n)[:, None])
-        n_block = max(1, BLOCK_NUMBERS // max(n, 2 * len(items)))
-        draws = shuffles.places(variables.n_shuffles, seed=derive_seed(seed, "shuffles"), n_block=n_block)
-        null = np.concatenate([measured.measure(places).statistics for places in draws], axis=1)
+        seen = measured.measure(measured.sums[..., None])
+        dealt = DealtSums(measured.table, shuffles, measured.columns, n_by_item=N_BY_ITEM)
+        draws = dealt.blocks(variables.n_shuffles, seed=derive_seed(seed, "shuffles"))
+        null = np.concatenate([measured.measure(sums).statistics for sums in draws], axis=1)
         p, p_corrected, p_any = _tests(seen.statistics[:, 0], null)
-        self._write(found, items, units, variables, findings, (seen, null, p, p_corrected))
-        held = _held_out(found, items, units, second, measured, seed)
+        said = f"{variables.n_shuffles} shuffles over {'rows' if n_units == n else f'{n_units:,} documents'}"
+        self._write(measured, f"{said}{dealt.in_words}", findings, (seen, null, p, p_corrected))
+        held, drawn = held_out(measured, units, seed=seed)
         findings.table(
             "held_out", HELD_COLUMNS, held,
             caption="OBSERVATIONAL: the best item of one half of the rows, measured on the other half: AUROC (DeLong), "
-            "mean difference (bootstrap); R2 of each half by ridge on the other. 95 % intervals, over clusters.",
+            f"mean difference ({drawn}); R2 of each half by ridge on the other. 95 % intervals, over clusters.",
         )  # fmt: skip
         passes = p_any < ALPHA and any(row["excludes_chance"] for row in held)
         findings.n_contexts_tested, findings.n_comparisons = n, len(STATISTICS)
@@ -143,26 +142,23 @@ class ShuffleNull(ExperimentKind):
 
     def _write(
         self,
-        found: Slice,
-        items: RowItems,
-        units: np.ndarray,
-        variables: ShuffleNullVariables,
+        measured: ItemAssociations,
+        shuffled: str,
         findings: Findings,
         numbers: tuple[Associations, np.ndarray, np.ndarray, np.ndarray],
     ) -> None:
-        seen, null, p, p_corrected = numbers
+        (seen, null, p, p_corrected), items = numbers, measured.items
         low, high = np.quantile(null, [0.025, 0.975], axis=1)
         rows = [
             {"statistic": name, "value": seen.statistics[at, 0], "null_mean": null[at].mean(), "null_low": low[at],
-             "null_high": high[at], "null_max": null[at].max(), "n": len(found), "p": p[at],
+             "null_high": high[at], "null_max": null[at].max(), "n": len(measured.values), "p": p[at],
              "p_corrected": p_corrected[at]}
             for at, name in enumerate(STATISTICS)
         ]  # fmt: skip
-        what = "rows" if int(units.max()) + 1 == len(found) else f"{int(units.max()) + 1:,} documents"
         findings.table(
             "shuffle_null", NULL_COLUMNS, rows,
-            caption=f"OBSERVATIONAL: over {len(items)} tokens and groups; null: {variables.n_shuffles} shuffles over "
-            f"{what}, mean and middle 95 %; p: share of shuffles that reach it; p_corrected: of the four together.",
+            caption=f"OBSERVATIONAL: over {len(items)} tokens and groups; null: {shuffled}, "
+            "mean and middle 95 %; p: share of shuffles that reach it; p_corrected: of the four together.",
         )  # fmt: skip
         order = np.argsort(-np.abs(seen.z[:, 0]), kind="stable")[:20].tolist()
         findings.table(
@@ -200,39 +196,8 @@ def _tests(seen: np.ndarray, null: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     """p of each statistic [s], corrected over them, and p of them together, from those of shuffles [s, B]."""
     everything = np.round(np.concatenate([seen[:, None], null], axis=1), 9)  # what differs by rounding is a tie
     # how many of all B + 1 reach each one, itself counted
-    each = rankdata(-everything, method="max", axis=1) / everything.shape[1]
+    n_below = [np.searchsorted(np.sort(one), one, side="left") for one in everything]
+    each = 1 - np.array(n_below) / everything.shape[1]
     lowest = each.min(axis=0)
     corrected = (lowest <= each[:, [0]] + 1e-12).mean(axis=1)
     return each[:, 0], corrected, float(corrected.min())
-
-
-def _held_out(
-    found: Slice, items: RowItems, units: np.ndarray, second: np.ndarray, measured: ItemAssociations, seed: int
-) -> list[dict[str, Any]]:
-    """The best item of the first half measured in the second, and the R2 (held out as it is) with its interval."""
-    areas, means, z = score_items(items.holds[~second], found.values[~second])
-    values, clusters, n_units = found.values[second], units[second], len(np.unique(units[second]))
-    rows: list[dict[str, Any]] = []
-    for name, strength, scores, chance in (
-        ("best_token_auroc", np.abs(areas - 0.5), areas, 0.5),
-        ("largest_effect", np.abs(z), means, 0.0),
-    ):
-        at = int(np.argmax(np.nan_to_num(strength, nan=-1.0)))
-        has = items.holds[second][:, [at]].toarray().reshape(-1) > 0
-        row = {"statistic": name, "item": items.names[at], "selecting_value": scores[at], "n_with": int(has.sum()),
-               "n": len(values), "excludes_chance": False}  # fmt: skip
-        if min(has.sum(), (~has).sum()) >= FEW and n_units >= FEW:
-            if name == "best_token_auroc":
-                got = auroc(values, has, clusters=clusters)
-            else:
-                got = bootstrap_group_difference(values, has, seed=seed, clusters=clusters)
-            outside = got.low > chance if scores[at] > chance else got.high < chance
-            row |= {"value": got.value, "low": got.low, "high": got.high, "excludes_chance": bool(outside)}
-        rows.append(row)
-    r_squared = bootstrap_mean(measured.r_squared_by_row(), seed=seed, clusters=units)
-    rows.append(
-        {"statistic": "held_out_r2", "item": f"{len(measured.in_ridge)} items together", "n": len(units),
-         "value": r_squared.value, "low": r_squared.low, "high": r_squared.high,
-         "excludes_chance": bool(r_squared.low > 0)}
-    )  # fmt: skip
-    return rows

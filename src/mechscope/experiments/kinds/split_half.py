@@ -27,12 +27,12 @@ from mechscope.experiments.specs import ExperimentSpec
 from mechscope.experiments.types import OBSERVED
 from mechscope.reports import Figure
 from mechscope.stats import Shuffles, deal_blocks, half_correlation, reliability_of_blocks, spearman_brown
+from mechscope.stats.dealt_sums import DealtSums
 from mechscope.stats.reliability import N_BLOCKS_FEWEST, draw_splits
 from mechscope.stats.samples import as_clusters
 
 __all__ = ["SplitHalf", "SplitHalfVariables"]
 
-BLOCK_NUMBERS = 4_000_000
 COLUMNS = ("activations", "reliability", "low", "high", "half_r", "n", "n_clusters", "n_tokens", "p", "passes")
 
 
@@ -73,23 +73,22 @@ class SplitHalf(ExperimentKind):
         seed, n = derive_seed(spec.seed, "split half"), len(found)
         units = as_clusters(context.clusters_of(found.rows), n, n_fewest=N_BLOCKS_FEWEST)
         n_units = int(units.max()) + 1
-        block = deal_blocks(n_units, seed=seed)[units]
-        sums_of, shape = items.by_block(block), (int(block.max()) + 1, len(items))
-        counts = (sums_of @ np.ones(n)).reshape(shape)
+        table = items.by_block(deal_blocks(n_units, seed=seed)[units])
+        counts = table.counts[:, :-1]
         got = reliability_of_blocks(
-            (sums_of @ found.values).reshape(shape), counts, seed=seed, n_splits=variables.n_splits, n=n,
+            table.sums(found.values)[:, :-1], counts, seed=seed, n_splits=variables.n_splits, n=n,
             n_clusters=n_units, over="rows" if n_units == n else "documents",
         )  # fmt: skip
         strata = None if variables.strata is None else context.group_values(variables.strata)[found.rows]
         shuffles = Shuffles(found.values, units=None if n_units == n else units, strata=strata)
         findings.drop("rows that no shuffle moves", shuffles.n_fixed)
-        splits = draw_splits(shape[0], variables.n_splits, seed=seed)
-        n_block = max(1, BLOCK_NUMBERS // max(n, counts.size))
+        splits = draw_splits(table.n_blocks, variables.n_splits, seed=seed)
+        dealt = DealtSums(table, shuffles, found.values[:, None])
         control = np.array(
             [
-                half_correlation(sums.reshape(shape), counts, splits)
-                for values in shuffles.blocks(variables.n_shuffles, seed=derive_seed(seed, "shuffle"), n_block=n_block)
-                for sums in (sums_of @ values).T
+                half_correlation(sums, counts, splits)
+                for block in dealt.blocks(variables.n_shuffles, seed=derive_seed(seed, "shuffle"))
+                for sums in block[:, :-1, 0].transpose(2, 0, 1)
             ]
         )
         p = (1 + int((control >= got.half - 1e-9).sum())) / (1 + len(control))
@@ -107,7 +106,8 @@ class SplitHalf(ExperimentKind):
         findings.table(
             "reliability", COLUMNS, rows,
             caption=f"OBSERVATIONAL: {got.method}, 95 % interval. shuffled: median and middle 95 % of "
-            f"{len(control)} shuffles{within}; p: share of shuffles that are as reliable, the observed one counted.",
+            f"{len(control)} shuffles{within}{dealt.in_words}; p: share of shuffles that are as "
+            "reliable, the observed one counted.",
         )  # fmt: skip
         findings.aggregate(n_samples=n)
         findings.n_contexts_tested, findings.n_comparisons = n, 1

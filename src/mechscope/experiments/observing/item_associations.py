@@ -6,7 +6,7 @@
     largest_effect      the largest |z| over items, z = (mean with - mean without) / (s sqrt(1/n1 + 1/n0))
     n_tokens_passing    items whose |z| is beyond the normal quantile of alpha / (2 items)
 
-All four need only X'v, X'rank(v) and sums of halves, so that a shuffle costs two sparse products.
+All four need only sums by half and item of the values and their ranks, and by half of their squares.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
-from scipy.stats import norm, rankdata
 
 from mechscope.experiments.observing.row_items import RowItems
+from mechscope.stats.distributions import normal_quantile
+from mechscope.stats.ranking import mean_ranks, value_numbers
 
-__all__ = ["STATISTICS", "Associations", "ItemAssociations", "Ridge", "score_items"]
+__all__ = ["N_BY_ITEM", "STATISTICS", "Associations", "ItemAssociations", "Ridge"]
 
 STATISTICS = ("best_token_auroc", "held_out_r2", "largest_effect", "n_tokens_passing")
 MOST_IN_RIDGE = 500
+N_BY_ITEM = 2
+"""Values and ranks are looked at item by item, squares by half alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,20 +35,6 @@ class Associations:
     statistics: np.ndarray
     areas: np.ndarray
     z: np.ndarray
-
-
-def score_items(holds: sparse.csr_array, values: np.ndarray, *, n_fewest: int = 5) -> tuple[np.ndarray, ...]:
-    """AUROC, mean difference and z of `values` [n] for each item of `holds` [n, items]; NaN under `n_fewest` rows."""
-    n = len(values)
-    n_with = np.asarray(holds.sum(axis=0), dtype=np.float64).reshape(-1)
-    n_without = n - n_with
-    with np.errstate(invalid="ignore", divide="ignore"):
-        areas = (holds.T @ rankdata(values) - n_with * (n_with + 1) / 2) / (n_with * n_without)
-        sums = holds.T @ values
-        means = sums / n_with - (values.sum() - sums) / n_without
-        z = means / (max(float(values.std()), np.finfo(float).tiny) * np.sqrt(1 / n_with + 1 / n_without))
-    enough = np.minimum(n_with, n_without) >= n_fewest
-    return tuple(np.where(enough, scores, np.nan) for scores in (areas, means, z))
 
 
 class Ridge:
@@ -65,74 +53,89 @@ class Ridge:
 
 
 class ItemAssociations:
-    """Measures activations of the same rows again and again.
+    """Measures activations of the same rows again and again, from their sums.
 
     Args:
         items: of the rows. is_second: the second half of the rows, whole clusters, boolean [n].
         values: the activations, float64 [n]; everything measured is a rearrangement of them.
         alpha: of `n_tokens_passing`.
+
+    Attributes:
+        table: makes sums by half and item. columns: values, their ranks and squares, float64 [n, 3].
+        sums: of the columns as they are, [2, items + 1, 3].
     """
 
     def __init__(self, items: RowItems, is_second: np.ndarray, values: np.ndarray, *, alpha: float) -> None:
         self.items, self.is_second, self.values = items, is_second, values
-        self.ranks = rankdata(values)
+        self.table = items.by_block(is_second.astype(np.int64))
+        self._numbers = value_numbers(values)
+        self.columns = np.stack([values, mean_ranks(self._numbers), np.square(values)], axis=1)
+        self.sums = self.table.sums(self.columns)
         self._n, self._total, self._deviation = len(values), float(values.sum()), float(values.std())
-        self._squares = float(np.square(values).sum())
-        self._bar = float(norm.isf(alpha / (2 * len(items))))
-        self._holds = items.holds.T.tocsr()
-        self._sums = items.by_block(is_second.astype(np.int64))
+        self._bar = float(normal_quantile(1 - alpha / (2 * len(items))))
         self.in_ridge = np.sort(np.argsort(-items.n_with, kind="stable")[:MOST_IN_RIDGE])
-        halves = [items.holds[side][:, self.in_ridge] for side in (~is_second, is_second)]
-        self._grams = [(half.T @ half).toarray() for half in halves]
-        self._item_sums = [np.asarray(half.sum(axis=0), dtype=np.float64).reshape(-1) for half in halves]
-        self._n_half = [float((~is_second).sum()), float(is_second.sum())]
+        self._n_half = self.table.counts[:, -1]
+        self._item_sums = self.table.counts[:, self.in_ridge]
+        self._grams = self.table.grams_of(self.in_ridge)
         self.ridges = [Ridge(*parts) for parts in zip(self._grams, self._item_sums, self._n_half, strict=True)]
 
-    def measure(self, places: np.ndarray) -> Associations:
-        """The associations of `values[places]`, places int64 [n, b]. Cost: two sparse products with [n, b]."""
-        shuffled, k = self.values[places], len(self.items)
-        halves = (self._sums @ shuffled).reshape(2, k, -1)
+    def measure(self, sums: np.ndarray) -> Associations:
+        """The associations of b arrangements of `columns`, from what `table` sums them to, [2, items + 1, 3, b]."""
+        of_values, of_ranks = sums[:, :-1, 0].sum(axis=0), sums[:, :-1, 1].sum(axis=0)
         n_with = self.items.n_with[:, None].astype(np.float64)
-        n_without, sums = self._n - n_with, halves.sum(axis=0)
+        n_without = self._n - n_with
         scale = max(self._deviation, np.finfo(float).tiny) * np.sqrt(1 / n_with + 1 / n_without)
-        z = (sums / n_with - (self._total - sums) / n_without) / scale
-        rank_sums = self._holds @ self.ranks[places]
-        areas = (rank_sums - n_with * (n_with + 1) / 2) / (n_with * n_without)
+        z = (of_values / n_with - (self._total - of_values) / n_without) / scale
+        areas = (of_ranks - n_with * (n_with + 1) / 2) / (n_with * n_without)
         best = np.maximum(areas, 1 - areas).max(axis=0)
         passing = (np.abs(z) > self._bar).sum(axis=0)
-        statistics = np.stack([best, self._r_squared(shuffled, halves), np.abs(z).max(axis=0), passing])
+        statistics = np.stack([best, self._r_squared(sums), np.abs(z).max(axis=0), passing])
         return Associations(statistics, areas, z)
+
+    def of_half(self, half: int, *, n_fewest: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """AUROC, mean difference and z of each item over one half of the rows; NaN under `n_fewest` rows in it."""
+        here = self.is_second == bool(half)
+        values, ranks = self.values[here], np.zeros(self._n)
+        ranks[here] = mean_ranks(self._numbers[here])
+        sums, of_ranks = self.sums[half, :-1, 0], self.table.sums(ranks)[half, :-1]
+        n, n_with = len(values), self.table.counts[half, :-1]
+        n_without = n - n_with
+        with np.errstate(invalid="ignore", divide="ignore"):
+            areas = (of_ranks - n_with * (n_with + 1) / 2) / (n_with * n_without)
+            means = sums / n_with - (values.sum() - sums) / n_without
+            z = means / (max(float(values.std()), np.finfo(float).tiny) * np.sqrt(1 / n_with + 1 / n_without))
+        enough = np.minimum(n_with, n_without) >= n_fewest
+        areas, means, z = (np.where(enough, scores, np.nan) for scores in (areas, means, z))
+        return areas, means, z
 
     def r_squared_by_row(self) -> np.ndarray:
         """Of the activations as they are: each row's share of the held-out R2, float64 [n]; its mean is the R2."""
-        error, around = np.empty(self._n), np.empty(self._n)
-        for ridge, train in zip(self.ridges, (~self.is_second, self.is_second), strict=True):
-            y, holds = self.values[train], self.items.holds[:, self.in_ridge]
-            slope = ridge.coefficients((holds[train].T @ y)[:, None], np.array([y.sum()]))[:, 0]
-            predicted = y.mean() + holds[~train] @ slope - float(ridge.mean @ slope)
-            error[~train], around[~train] = self.values[~train] - predicted, self.values[~train] - y.mean()
-        error, around = error**2, around**2
+        sums, half = self.sums[..., 0], self.is_second.astype(np.int64)
+        means = sums[:, -1] / self._n_half
+        coefficients = np.zeros((2, len(self.items) + 1))
+        for train, test in ((0, 1), (1, 0)):
+            slope = self.ridges[train].coefficients(sums[train, self.in_ridge, None], sums[train, [-1]])[:, 0]
+            coefficients[test, self.in_ridge] = slope
+            coefficients[test, -1] = means[train] - float(self.ridges[train].mean @ slope)
+        error = np.square(self.values - self.table.predict(coefficients))
+        around = np.square(self.values - means[1 - half])
         left = error.sum() / around.sum()
         shares: np.ndarray = 1 - left - (error - left * around) / around.mean()
         return shares
 
-    def _r_squared(self, shuffled: np.ndarray, halves: np.ndarray) -> np.ndarray:
+    def _r_squared(self, sums: np.ndarray) -> np.ndarray:
         """Held-out R2 over both halves, [b]."""
-        first = ~self.is_second
-        y_sum = [shuffled[first].sum(axis=0)]
-        y_squares = [np.square(shuffled[first]).sum(axis=0)]
-        y_sum.append(self._total - y_sum[0])
-        y_squares.append(self._squares - y_squares[0])
-        unexplained, around = np.zeros(shuffled.shape[1]), np.zeros(shuffled.shape[1])
+        halves, y_sum, y_squares = sums[:, self.in_ridge, 0], sums[:, -1, 0], sums[:, -1, 2]
+        unexplained, around = np.zeros(sums.shape[-1]), np.zeros(sums.shape[-1])
         for train, test in ((0, 1), (1, 0)):
             ridge, n = self.ridges[train], self._n_half[test]
-            slope = ridge.coefficients(halves[train][self.in_ridge], y_sum[train])
+            slope = ridge.coefficients(halves[train], y_sum[train])
             mean = y_sum[train] / self._n_half[train]
             total = y_squares[test] - 2 * mean * y_sum[test] + n * mean**2
             items = self._item_sums[test]
             gram = self._grams[test] - np.outer(ridge.mean, items) - np.outer(items, ridge.mean)
             gram += n * np.outer(ridge.mean, ridge.mean)
-            cross = halves[test][self.in_ridge] - np.outer(items - n * ridge.mean, mean)
+            cross = halves[test] - np.outer(items - n * ridge.mean, mean)
             cross -= np.outer(ridge.mean, y_sum[test])
             unexplained += total - 2 * (slope * cross).sum(axis=0) + (slope * (gram @ slope)).sum(axis=0)
             around += total

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import sparse
 
-from mechscope.core import UsageError
+from mechscope.core import UsageError, digest_bytes
+from mechscope.core.kept import Kept
 from mechscope.experiments.contexts import ExperimentContext
+from mechscope.stats.block_sums import BlockSums
 
 __all__ = ["RowItems"]
+
+MOST_KEPT = 1 << 29
+"""Bytes of the items of a context that are kept for the next feature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +26,7 @@ class RowItems:
 
     Attributes:
         names: of the items: tokens, and "column name" for groups. is_token: which are tokens, boolean [items].
-        holds: 1 where a row holds an item, float64 csr [n_rows, items]. n_with: rows with each item.
+        holds: 1 where a row holds an item, int8 csr [n_rows, items]. n_with: rows with each item.
         n_left_out: items that were met, and are in too few rows or in all but too few.
     """
 
@@ -29,28 +35,36 @@ class RowItems:
     holds: sparse.csr_array
     n_with: np.ndarray
     n_left_out: int
+    _by_block: list[BlockSums] = field(default_factory=list, repr=False)
 
     @classmethod
     def of(cls, context: ExperimentContext, rows: np.ndarray, *, min_rows: int, groups: Sequence[str] = ()) -> RowItems:
         """The items of `rows` (int64, rising), those with `min_rows` rows at least and as many without.
 
-        One pass over the tokens of the rows.
+        One pass over the tokens of the rows. Kept for the next feature.
 
         Raises:
             UsageError: fewer than three items. NotFoundError: an unknown group column.
         """
+        kept = _KEPT.setdefault(context, Kept(MOST_KEPT))
+        of_rows = None if len(rows) == context.corpus.n_rows else digest_bytes(rows.tobytes())
+        key = (min_rows, tuple(groups), of_rows)
+        return kept.get(key, lambda: cls._read(context, rows, min_rows, groups), lambda found: found.n_bytes)
+
+    @classmethod
+    def _read(cls, context: ExperimentContext, rows: np.ndarray, min_rows: int, groups: Sequence[str]) -> RowItems:
         corpus, n = context.corpus, len(rows)
         tokens = corpus.tokens.select(rows)
         owner = np.repeat(np.arange(n), np.diff(tokens.indptr))
         columns, vocabulary = [(owner, tokens.ids.astype(np.int64))], list(corpus.vocabulary)
         for column in groups:
-            known, index = np.unique(context.group_values(column)[rows], return_inverse=True)
-            columns.append((np.arange(n), len(vocabulary) + index.reshape(n)))
+            known, codes = context.group_codes(column)
+            columns.append((np.arange(n), len(vocabulary) + codes[rows]))
             vocabulary += [f"{column} {name}" for name in known.tolist()]
         at, item = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-        held = sparse.csr_array((np.ones(len(at)), (at, item)), shape=(n, len(vocabulary)))
+        held = sparse.csr_array((np.ones(len(at), np.int8), (at, item)), shape=(n, len(vocabulary)))
         held.sum_duplicates()
-        held.data[:] = 1.0  # a row that holds a token twice holds it
+        held.data[:] = 1  # a row that holds a token twice holds it
         n_with = np.bincount(held.indices, minlength=len(vocabulary))
         kept = np.flatnonzero((n_with >= min_rows) & (n - n_with >= min_rows))
         if len(kept) < 3:
@@ -70,10 +84,16 @@ class RowItems:
     def __len__(self) -> int:
         return len(self.names)
 
-    def by_block(self, blocks: np.ndarray) -> sparse.csr_array:
-        """The matrix [blocks * items, n] that makes of values [n, b] their sums by block and item."""
-        n, k = self.holds.shape
-        entries = self.holds.tocoo()
-        at = blocks[entries.row] * k + entries.col
-        shape = ((int(blocks.max()) + 1) * k, n)
-        return sparse.csr_array((entries.data, (at, entries.row)), shape=shape)
+    def by_block(self, blocks: np.ndarray) -> BlockSums:
+        """What makes sums by block and item of values; `blocks` 0 to G - 1, int64 [n]. The last one is kept."""
+        if not self._by_block or not np.array_equal(self._by_block[0].blocks, blocks):
+            self._by_block[:] = [BlockSums(self.holds, blocks)]
+        return self._by_block[0]
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the items by row, and of the sums by block that may come to it."""
+        return int(17 * self.holds.nnz + 12 * self.holds.shape[0])
+
+
+_KEPT: WeakKeyDictionary[ExperimentContext, Kept[RowItems]] = WeakKeyDictionary()

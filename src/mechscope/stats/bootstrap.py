@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy.stats import t as student
 
 from mechscope.core import UsageError
+from mechscope.stats.distributions import student_quantile
 from mechscope.stats.intervals import FEW_CLUSTERS, t_ends
 from mechscope.stats.resampling import resampled_ends
 from mechscope.stats.results import CellIntervals, Interval
@@ -235,6 +235,6 @@ def _difference_ends(
     is_known = np.minimum(first.n_clusters, second.n_clusters) >= 2
     freedom = np.where(is_known, np.where(straddles, n_clusters - 1.0, welch), 0.0)
     error = np.sqrt(np.where(straddles, joint, sum(variances)))
-    step = np.where(is_known, student.ppf((1 + level) / 2, np.maximum(freedom, 1)) * error, np.nan)
+    step = np.where(is_known, student_quantile((1 + level) / 2, np.maximum(freedom, 1)) * error, np.nan)
     difference = means[0] - means[1]
     return (difference, difference - step, difference + step), freedom

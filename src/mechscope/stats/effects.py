@@ -15,11 +15,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import gammaln
-from scipy.stats import chi2, nct, norm
+from scipy.special import chdtri, gammaln, nctdtr
 
 from mechscope.stats.areas import measure_area
+from mechscope.stats.distributions import normal_quantile
 from mechscope.stats.intervals import FEW_CLUSTERS
 from mechscope.stats.results import Interval
 from mechscope.stats.samples import as_clusters, as_column, as_labels, check_level
@@ -28,6 +27,7 @@ __all__ = ["auroc", "cliffs_delta", "cohens_d", "hedges_g", "paired_dz", "point_
 
 EXACT_FREEDOM = 1000  # above, the noncentral t of scipy breaks down in places, and a formula is as good
 EXACT_T = 1000.0  # likewise
+NARROW = 1e-12  # share of a noncentrality that its bracket may still have
 
 
 def cohens_d(first: np.ndarray, second: np.ndarray, *, level: float = 0.95) -> Interval:
@@ -139,16 +139,16 @@ def _noncentrality(t: float, v: int, share_below: float) -> float:
     if t < 0:  # scipy's noncentral t breaks down in the mirrored half
         return -_noncentrality(-t, v, 1 - share_below)
     # Abramowitz and Stegun 26.7.10, solved for the noncentrality, which rises with t from its exact value at t = 0
-    z = float(norm.ppf(share_below))
+    z = float(normal_quantile(share_below))
     guess = max(-z, t * (1 - 1 / (4 * v)) - z * math.sqrt(1 + t * t / (2 * v)))
     if v > EXACT_FREEDOM:
         return guess
     if t > EXACT_T:
         # centre / sqrt(chi2 / v) alone, widened by what the normal part of t adds to the variance
-        return t + t * (math.sqrt(float(chi2.isf(share_below, v)) / v) - 1) * math.sqrt(1 + 2 * v / (t * t))
+        return t + t * (math.sqrt(float(chdtri(v, share_below)) / v) - 1) * math.sqrt(1 + 2 * v / (t * t))
 
     def excess(centre: float) -> float:
-        return float(nct.cdf(t, v, centre)) - share_below
+        return float(nctdtr(v, centre, t)) - share_below
 
     # brackets grow from the guess, since far from it the distribution function of scipy breaks down
     low = high = guess
@@ -157,4 +157,7 @@ def _noncentrality(t: float, v: int, share_below: float) -> float:
         low, step = low - step, 2 * step
     while excess(high) > 0:
         high, step = high + step, 2 * step
-    return float(brentq(excess, low, high, xtol=1e-10)) if low < high else guess
+    while high - low > NARROW * max(1.0, abs(low)):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return (low + high) / 2

@@ -14,10 +14,9 @@ shares and lifts over token positions are too narrow.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import binom, norm
-from scipy.stats import t as student
 
 from mechscope.core import UsageError
+from mechscope.stats.distributions import binomial_quantile, normal_quantile, student_quantile
 from mechscope.stats.results import Interval
 from mechscope.stats.samples import ClusterSums, as_clusters, as_column, as_weights, check_level
 
@@ -104,14 +103,14 @@ def t_ends(sums: ClusterSums, *, level: float) -> tuple[np.ndarray, np.ndarray, 
         influence = (sums.sums - mean * sums.weights) / total
         n_clusters = sums.n_clusters.astype(np.float64)
         error = np.sqrt(np.square(influence).sum(axis=0) * n_clusters / (n_clusters - 1))
-    step = student.ppf((1 + level) / 2, np.maximum(n_clusters - 1, 1)) * error
+    step = student_quantile((1 + level) / 2, np.maximum(n_clusters - 1, 1)) * error
     is_known = n_clusters >= 2
     return mean, np.where(is_known, mean - step, np.nan), np.where(is_known, mean + step, np.nan)
 
 
 def ends_of_t(value: float, error: float, freedom: float, level: float) -> tuple[float, float]:
     """`value` plus and minus the t quantile times its standard error."""
-    step = float(student.ppf((1 + level) / 2, freedom)) * error
+    step = float(student_quantile((1 + level) / 2, freedom)) * error
     return value - step, value + step
 
 
@@ -128,15 +127,15 @@ def quantile_interval(values: np.ndarray, q: float, *, level: float = 0.95) -> I
         raise UsageError(f"quantile {q}", expected="above 0 and below 1", todo="write the median as 0.5")
     tail, n = (1 - check_level(level)) / 2, len(column)
     # the k-th smallest exceeds the quantile with probability P(Binomial(n, q) < k)
-    n_below = int(binom.ppf(tail, n, q))
-    n_above = int(binom.isf(tail, n, q)) + 1
+    n_below = binomial_quantile(tail, n, q)
+    n_above = binomial_quantile(1 - tail, n, q) + 1
     low = float(column[n_below - 1]) if n_below >= 1 else -np.inf
     high = float(column[n_above - 1]) if n_above <= n else np.inf
     return Interval(float(np.quantile(column, q)), low, high, n, n, "binomial order statistics", level)
 
 
 def _z(level: float) -> float:
-    return float(norm.ppf((1 + check_level(level)) / 2))
+    return float(normal_quantile((1 + check_level(level)) / 2))
 
 
 def _check_share(k: int, n: int) -> None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import qr
-from scipy.stats import t as student
 
 from mechscope.core import UsageError
+from mechscope.stats.distributions import student_quantile, student_tail
 from mechscope.stats.intervals import FEW_CLUSTERS
 from mechscope.stats.results import Interval
 from mechscope.stats.samples import as_cells, as_clusters, as_column, check_length, check_level, sum_by
@@ -221,9 +221,9 @@ def _with_ends(
     fit: Coefficients, names: tuple[str, ...], values: np.ndarray, covariance: np.ndarray, counts: np.ndarray
 ) -> Coefficients:
     errors = np.sqrt(np.maximum(np.diag(covariance), 0))
-    step = student.ppf((1 + fit.level) / 2, fit.freedom) * errors
+    step = student_quantile((1 + fit.level) / 2, fit.freedom) * errors
     with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * student.sf(np.abs(values / errors), fit.freedom)
+        p = 2 * student_tail(np.abs(values / errors), fit.freedom)
     return Coefficients(
         names, values, errors, values - step, values + step, p, covariance, counts,
         fit.n, fit.n_clusters, fit.freedom, fit.r_squared, fit.method, fit.level, fit.has_few_clusters,

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
+from mechscope.stats.distributions import normal_quantile
 from mechscope.stats.samples import ClusterSums
 
 __all__ = ["draw_counts", "resampled_ends"]
@@ -70,7 +71,7 @@ def resampled_ends(
         blocks = draw_counts(len(terms[0].sums), n_resamples, seed)
         drawn = _resampled(part, blocks)
         if is_bca:
-            shares = _bca_shares(drawn, part, norm.ppf(tails))
+            shares = _bca_shares(drawn, part, normal_quantile(tails))
             ends = [np.nanquantile(drawn[:, i], share) for i, share in enumerate(shares)]
             low[here], high[here] = np.array(ends).T
         else:
@@ -123,12 +124,12 @@ def _bca_shares(drawn: np.ndarray, part: Sequence[tuple[np.ndarray, np.ndarray]]
     rounding = TOLERANCE * np.nanstd(drawn, axis=0) + np.finfo(float).eps * 100 * np.abs(value)
     n_below = (drawn < value - rounding).sum(axis=0) + (drawn <= value + rounding).sum(axis=0)
     below = n_below / (2 * (~np.isnan(drawn)).sum(axis=0))
-    bias = norm.ppf(below)[:, None]
+    bias = normal_quantile(below)[:, None]
     left = _estimates([(ts - s, tw - w) for (s, w), (ts, tw) in zip(part, totals, strict=True)])
     centred = np.nanmean(left, axis=0) - left
     with np.errstate(invalid="ignore", divide="ignore"):
         acceleration = (np.nansum(centred**3, axis=0) / (6 * np.nansum(centred**2, axis=0) ** 1.5))[:, None]
     # cells without spread have all resampled means alike: any share gives them
     bias, acceleration = np.where(np.isfinite(bias), bias, 0), np.where(np.isfinite(acceleration), acceleration, 0)
-    shares: np.ndarray = norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    shares: np.ndarray = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
     return shares

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
 from mechscope.core import UsageError
 from mechscope.experiments.algorithms.differences import corner_sets, corner_signs
 from mechscope.experiments.algorithms.interactions import IndexKind
 from mechscope.experiments.algorithms.set_functions import SetFunction
+from mechscope.stats.distributions import student_quantile
 
 __all__ = ["SampledIndex", "sample_interaction"]
 
@@ -91,7 +91,7 @@ def sample_interaction(
     differences = values.astype(np.float64).reshape(2 * n_pairs, -1) @ corner_signs(order)
     means = differences.reshape(2, n_pairs).mean(axis=0)
     value, error = float(means.mean()), float(means.std(ddof=1) / np.sqrt(n_pairs))
-    reach = float(student.ppf(0.975, n_pairs - 1)) * error
+    reach = float(student_quantile(0.975, n_pairs - 1)) * error
     return SampledIndex(tuple(players), kind, value, error, value - reach, value + reach, n_pairs, len(sets))
 
 

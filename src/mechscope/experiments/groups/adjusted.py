@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.stats import t as student
 
 from mechscope.experiments.observing.designs import Design
 from mechscope.experiments.observing.moments import Columns
+from mechscope.stats.distributions import student_quantile
 
 __all__ = ["AdjustedGroups", "adjusted_groups"]
 
@@ -62,5 +62,5 @@ def adjusted_groups(values: np.ndarray, place: np.ndarray, covariates: np.ndarra
     found = fit.outcome_means - apart @ slope - values.mean()
     if freedom < 1:
         return AdjustedGroups(found, np.full(n_groups, np.nan), np.full(n_groups, np.nan))
-    step = student.ppf(0.975, n - 1) * np.sqrt(np.maximum(variance, 0) * n / freedom)
+    step = student_quantile(0.975, n - 1) * np.sqrt(np.maximum(variance, 0) * n / freedom)
     return AdjustedGroups(found, found - step, found + step)

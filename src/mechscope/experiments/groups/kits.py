@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from mechscope.core import numpy_generator
 from mechscope.experiments.changing.cells import FEW, flag_of
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.groups.means import GroupMeans
+from mechscope.stats.distributions import student_quantile
 
 __all__ = ["agreement_p", "explain_top", "share_of_variance"]
 
@@ -145,5 +145,5 @@ def _t_interval(values: list[float]) -> tuple[float, float, float]:
     if len(values) < 2:
         return (values[0] if values else float("nan")), float("nan"), float("nan")
     mean, n = float(np.mean(values)), len(values)
-    step = float(student.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / float(np.sqrt(n))
+    step = float(student_quantile(0.975, n - 1)) * float(np.std(values, ddof=1)) / float(np.sqrt(n))
     return mean, mean - step, mean + step

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from mechscope.core import UsageError, numpy_generator
 from mechscope.experiments.changing.cells import flag_of
 from mechscope.stats import FEW_CLUSTERS
+from mechscope.stats.distributions import student_quantile
 from mechscope.stats.group_dealings import deal_groups
 from mechscope.stats.resampling import draw_counts
 
@@ -235,7 +235,7 @@ class _Grouped:
         moved = np.square(own) - 2 * own * everything[unit]
         squares = np.bincount(place, weights=moved, minlength=k) + np.square(everything).sum()
         with np.errstate(invalid="ignore", divide="ignore"):
-            step = student.ppf(0.975, g - 1) * np.sqrt(np.maximum(squares, 0) * g / (g - 1))
+            step = student_quantile(0.975, g - 1) * np.sqrt(np.maximum(squares, 0) * g / (g - 1))
         step = np.where(g >= 2, step, np.nan)
         return self.delta - step, self.delta + step
 

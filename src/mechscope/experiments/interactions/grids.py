@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
 from mechscope.core import UsageError, unknown_name
 from mechscope.corpora.domain import Domain, settle_rungs
@@ -15,6 +14,7 @@ from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.findings import Findings
 from mechscope.experiments.observing.confounders import find_family
 from mechscope.stats import bootstrap_mean_cells
+from mechscope.stats.distributions import student_quantile
 
 __all__ = [
     "GridAxis",
@@ -148,7 +148,7 @@ def write_row_means(
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.bincount(cell, weights=values, minlength=n_cells) / n
         squares = np.bincount(cell, weights=np.square(values - means[cell]), minlength=n_cells)
-        step = np.where(n >= FEW, student.ppf(0.975, n - 1) * np.sqrt(squares / (n - 1) / n), np.nan)
+        step = np.where(n >= FEW, student_quantile(0.975, n - 1) * np.sqrt(squares / (n - 1) / n), np.nan)
     _write(n, means, means - step, means + step, x, y, refused, findings)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 from mechscope.core import numpy_generator
 from mechscope.core.kept import content_key
@@ -26,6 +25,7 @@ from mechscope.experiments.observing.adjusting import ROUNDING
 from mechscope.experiments.observing.confounders import Confounders, confounders_of
 from mechscope.experiments.observing.slicing import Slice
 from mechscope.stats import Z_95, holm
+from mechscope.stats.distributions import normal_tail
 from mechscope.stats.samples import ranks
 
 __all__ = ["ObservedInteraction", "halves_of", "observe_designs", "observed_row"]
@@ -240,7 +240,7 @@ def _estimates(
     error = np.sqrt(np.maximum(squares * units / max(1, units - 1), least))
     is_told = solution.is_known & (solution.moments.cell_counts.sum(axis=1)[:, corners].min(axis=1) >= FEW)
     value, error = np.where(is_told, value, np.nan), np.where(is_told & (error > 0), error, np.nan)
-    return np.stack([value, value - Z_95 * error, value + Z_95 * error, 2 * ndtr(-np.abs(value / error))])
+    return np.stack([value, value - Z_95 * error, value + Z_95 * error, 2 * normal_tail(np.abs(value / error))])
 
 
 def _described(solution: CellSolution, outcome: Outcome, corners: np.ndarray) -> list[dict[str, Any]]:

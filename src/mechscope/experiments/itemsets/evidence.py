@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from mechscope.core import numpy_generator
 from mechscope.experiments.algorithms import BitColumns, NullKind, SetNull, count_under_null, hypergeometric_tail
@@ -19,6 +18,7 @@ from mechscope.experiments.changing.cells import FEW, flag_of
 from mechscope.experiments.itemsets.items import ItemTable
 from mechscope.experiments.itemsets.lattice import generalised
 from mechscope.stats import share_difference, wilson
+from mechscope.stats.distributions import normal_tail
 
 __all__ = ["DETAIL_COLUMNS", "EVIDENCE_COLUMNS", "HeldOutRows", "null_of_sets"]
 
@@ -100,7 +100,7 @@ class HeldOutRows:
         _, cluster = np.unique(self.clusters[within], return_inverse=True)
         score = np.bincount(cluster.reshape(-1), weights=(x - x.mean()) * (y - y.mean()))
         spread = float(np.sqrt(np.square(score).sum()))
-        return max(p, float(norm.sf(score.sum() / spread)) if spread > 0 else 1.0)
+        return max(p, float(normal_tail(score.sum() / spread)) if spread > 0 else 1.0)
 
 
 def null_of_sets(

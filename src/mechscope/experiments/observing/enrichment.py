@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import norm
 
 from mechscope.core import numpy_generator
 from mechscope.core.kept import Kept, content_key
 from mechscope.experiments.algorithms.bitsets import pack_bits
 from mechscope.experiments.changing.cells import FEW
 from mechscope.stats import Z_95
+from mechscope.stats.distributions import normal_tail
 from mechscope.stats.hypergeometric import hypergeometric_p
 from mechscope.stats.max_t import HitCounts
 
@@ -120,7 +120,7 @@ def count_packed_in_high(
     with np.errstate(invalid="ignore", divide="ignore"):
         inflation = np.sqrt(1 + np.maximum(np.diag(extra), 0) / variance)
         if is_dependent:
-            p = np.fmax(p, np.where(known, 2 * norm.sf(np.abs(excess) / (np.sqrt(variance) * inflation)), np.nan))
+            p = np.fmax(p, np.where(known, 2 * normal_tail(np.abs(excess) / (np.sqrt(variance) * inflation)), np.nan))
             error = error * np.where(known, inflation, 1.0)
     corrected = np.full(len(held), np.nan)
     if should_correct and known.any():

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
 from torch import Tensor
 
 from mechscope.core import UsageError, numpy_generator
 from mechscope.features import FeatureInputs
 from mechscope.models import Model
+from mechscope.stats.distributions import midranks
 
 __all__ = ["Agreement", "agreement_of", "control_directions", "direct_effect"]
 
@@ -99,7 +99,7 @@ def agreement_of(
         pearson=_correlation(mean, direct),
         low=float(low),
         high=float(high),
-        spearman=_correlation(rankdata(mean), rankdata(direct)),
+        spearman=_correlation(midranks(mean), midranks(direct)),
         slope=float(mean @ expected) / size if size > 0 else float("nan"),
         held_out=_correlation(effects[is_held_out].mean(axis=0), direct) if is_held_out.sum() >= 2 else None,
     )

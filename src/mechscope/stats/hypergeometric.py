@@ -1,4 +1,4 @@
-"""Exact two-sided p of many hypergeometric counts at once.
+"""Exact tails, and two-sided p, of many hypergeometric counts at once.
 
 Of N rows, K hold an item and n are chosen; k of the chosen hold it. With t(j) the probability of exactly j,
 t(j + 1) / t(j) = (K - j) (n - j) / ((j + 1) (N - K - n + j + 1)), so that P(X >= k) is t(k), by log factorials, times a
@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
-__all__ = ["hypergeometric_p"]
+__all__ = ["hypergeometric_p", "log_choose", "upper_sums"]
 
 FAR = 4.0
 """Standard deviations that k lies on the other side of the mean for its tail to be more than half in any case."""
 VANISHED = 1e-17
-STEPS_AT_ONCE = 128
+STEPS_AT_ONCE, ITEMS_AT_ONCE = 128, 2048
 
 
 def hypergeometric_p(k: np.ndarray, n_rows: int, held: np.ndarray, n_chosen: int) -> np.ndarray:
@@ -42,30 +42,38 @@ def _upper_tail(k: np.ndarray, n_rows: int, held: np.ndarray, n_chosen: int) -> 
     spread = np.sqrt(n_chosen * share * (1 - share) * (n_rows - n_chosen) / max(1, n_rows - 1))
     found = np.ones(len(k))
     at = np.flatnonzero(k >= n_chosen * share - FAR * spread - 1)
-    j, of_held = k[at].astype(np.float64), held[at].astype(np.float64)
-    first = np.exp(_log_term(j, n_rows, of_held, n_chosen))
-    total, term = np.ones(len(at)), np.ones(len(at))
-    steps = np.arange(STEPS_AT_ONCE, dtype=np.float64)
-    while len(at) and (term > VANISHED * total).any():
-        up = j[:, None] + steps
-        left = of_held[:, None] - up
-        ratios = left * (n_chosen - up) / ((up + 1) * (n_rows - n_chosen + 1 - left))
-        terms = term[:, None] * np.cumprod(ratios, axis=1)
-        total, term = total + terms.sum(axis=1), terms[:, -1]
-        j += STEPS_AT_ONCE
-    found[at] = first * total
+    found[at] = upper_sums(k[at], n_rows, held[at], n_chosen)
     return np.minimum(1.0, found)
 
 
-def _log_term(k: np.ndarray, n_rows: int, held: np.ndarray, n_chosen: int) -> np.ndarray:
-    found: np.ndarray = (
-        _log_choose(held, k)
-        + _log_choose(n_rows - held, n_chosen - k)
-        - _log_choose(np.full(1, float(n_rows)), np.full(1, float(n_chosen)))
-    )
+def upper_sums(k: np.ndarray, n_rows: int | np.ndarray, held: np.ndarray, n_chosen: int | np.ndarray) -> np.ndarray:
+    """P(X >= k) as a sum from k on, float64 [items]; k must be possible. Exact, rounding aside, wherever k lies.
+
+    Args:
+        k, held: whole numbers [items]. n_rows, n_chosen: one for all, or [items].
+
+    Cost: standard deviations in steps, 128 at once.
+    """
+    arrays = [np.broadcast_to(np.asarray(part, np.float64), k.shape) for part in (k, n_rows, held, n_chosen)]
+    found = np.empty(len(k))
+    for start in range(0, len(k), ITEMS_AT_ONCE):
+        here = slice(start, start + ITEMS_AT_ONCE)
+        j, n, of_held, chosen = (part[here] for part in arrays)
+        first = np.exp(log_choose(of_held, j) + log_choose(n - of_held, chosen - j) - log_choose(n, chosen))
+        total, term = np.ones(len(j)), np.ones(len(j))
+        steps = np.arange(STEPS_AT_ONCE, dtype=np.float64)
+        while (term > VANISHED * total).any():
+            up = j[:, None] + steps
+            left = of_held[:, None] - up
+            ratios = left * (chosen[:, None] - up) / ((up + 1) * ((n - chosen + 1)[:, None] - left))
+            terms = term[:, None] * np.cumprod(ratios, axis=1)
+            total, term = total + terms.sum(axis=1), terms[:, -1]
+            j = j + STEPS_AT_ONCE
+        found[here] = first * total
     return found
 
 
-def _log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+def log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Logarithm of n over k."""
     found: np.ndarray = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     return found

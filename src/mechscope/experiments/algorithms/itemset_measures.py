@@ -14,15 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
 
 from mechscope.core import UsageError
 from mechscope.experiments.algorithms.bitsets import BitColumns
 from mechscope.experiments.algorithms.itemsets import ItemSets
+from mechscope.stats.hypergeometric import upper_sums
 
 __all__ = ["P_FLOOR", "Contrasts", "Rules", "adjust_p", "contrast_itemsets", "find_rules", "hypergeometric_tail"]
 
-NEGLIGIBLE = 1e-17
 P_FLOOR = 1e-300
 """Least p that is given: below it floats lose their digits, and soon are 0. It stands for "at most this"."""
 
@@ -162,37 +161,16 @@ def hypergeometric_tail(
 ) -> np.ndarray:
     """P(X >= k), X rows in common of `n_first` and `n_second` out of `n_rows`; broadcast, float64, at least P_FLOOR.
 
-    The terms are summed from k away from the mean (below the mean: one minus the other tail), each from the last by
-    the ratio of neighbours, until they no longer count. Cost: O(standard deviations) vector steps.
+    Terms are summed from k away from the mean (below the mean: one minus the other tail), see `stats.hypergeometric`.
     """
     arrays = np.broadcast_arrays(k, n_first, n_second, n_rows)
     k, first, second, n = (np.asarray(a, np.float64).ravel() for a in arrays)
     is_above = k * np.maximum(1, n) > first * second
-    upper = _tail(np.where(is_above, k, k - 1), first, second, n, np.where(is_above, 1, -1))
+    # the other tail is that of the rows of the first without the second: P(X < k) = P(Y > n_first - k)
+    count, held = np.where(is_above, k, first - k + 1), np.where(is_above, second, n - second)
+    is_possible = (count <= np.minimum(first, held)) & (count >= np.maximum(0, first + held - n))
+    upper = np.zeros(len(k))
+    at = np.flatnonzero(is_possible)
+    upper[at] = upper_sums(count[at], n[at], held[at], first[at])
     p: np.ndarray = np.clip(np.where(is_above, upper, 1 - upper), P_FLOOR, 1.0)
     return np.where(k <= np.maximum(0, first + second - n), 1.0, p).reshape(arrays[0].shape)
-
-
-def _tail(k: np.ndarray, first: np.ndarray, second: np.ndarray, n_rows: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Sum of the probabilities of k, k + step, k + 2 step ... to the end of the range."""
-    low, high = np.maximum(0, first + second - n_rows), np.minimum(first, second)
-    is_inside = (k >= low) & (k <= high)
-    total = np.zeros(len(k))
-    alive = np.flatnonzero(is_inside)
-    x, a, b, n, s = k[alive], first[alive], second[alive], n_rows[alive], step[alive]
-    term = np.exp(_log_choose(b, x) + _log_choose(n - b, a - x) - _log_choose(n, a))
-    while len(alive):
-        total[alive] += term
-        up = (b - x) * (a - x) / ((x + 1) * (n - a - b + x + 1))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            down = x * (n - a - b + x) / ((b - x + 1) * (a - x + 1))
-        term = term * np.where(s > 0, up, down)
-        x = x + s
-        go = term > total[alive] * NEGLIGIBLE
-        alive, x, a, b, n, s, term = alive[go], x[go], a[go], b[go], n[go], s[go], term[go]
-    return total
-
-
-def _log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
-    value: np.ndarray = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-    return value

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from mechscope.experiments.observing.designs import Design
+from mechscope.experiments.observing.designs import Design, KeptDesigns
 from mechscope.experiments.observing.moments import Columns
 from mechscope.stats.distributions import student_quantile
 
@@ -30,17 +30,24 @@ class AdjustedGroups:
     high: np.ndarray
 
 
-def adjusted_groups(values: np.ndarray, place: np.ndarray, covariates: np.ndarray) -> AdjustedGroups:
+def adjusted_groups(
+    values: np.ndarray, place: np.ndarray, covariates: np.ndarray, *, kept: KeptDesigns | None = None
+) -> AdjustedGroups:
     """Adjust groups for covariates.
 
     Args:
         values: float64 [n], rows independent. place: group of each row, 0 to groups - 1, each with a row, [n].
         covariates: numbers [n, m]; what some make up of others counts once.
+        kept: where what does not depend on the values is kept, for these covariates with the groups as strata.
 
     Cost: two passes over n (m + m^2) numbers, 4,096 rows at a time.
     """
     n, n_groups, m = len(values), int(place.max()) + 1, covariates.shape[1]
-    design = Design(Columns(np.full(n, -1), 0, covariates), place, n_groups)
+
+    def make() -> Design:
+        return Design(Columns(np.full(n, -1, np.int8), 0, covariates), place, n_groups)
+
+    design = make() if kept is None else kept.of(place, make)
     fit, moments, (bread, rank) = design.fit(values), design.moments, design.solved
     means, slope = moments.means, fit.beta
     apart = means - moments.sums.sum(axis=0) / n

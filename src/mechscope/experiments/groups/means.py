@@ -23,7 +23,7 @@ from mechscope.experiments.changing.cells import flag_of
 from mechscope.stats import FEW_CLUSTERS
 from mechscope.stats.distributions import student_quantile
 from mechscope.stats.group_dealings import deal_groups
-from mechscope.stats.resampling import draw_counts
+from mechscope.stats.resampling import column_quantiles, draw_counts
 
 __all__ = ["GROUP_COLUMNS", "GroupMeans", "group_means"]
 
@@ -199,8 +199,8 @@ class _Grouped:
 
     def ends(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Bootstrap ends; by t where a group has few clusters; NaN below two."""
-        low, high = self._t_ends()
         enough = self.n_units >= FEW_CLUSTERS
+        low, high = np.empty((2, self.k)) if enough.all() else self._t_ends()
         if enough.any():
             width = self.k + 1
             bundle, n_bundles = self._bundles(seed)
@@ -214,8 +214,7 @@ class _Grouped:
                     means = sums[:, : self.k] / sums[:, width : width + self.k]
                 drawn.append(means - (sums[:, :width].sum(axis=1) / sums[:, width:].sum(axis=1))[:, None])
             resampled = np.concatenate(drawn)[:, enough]
-            quantile = np.nanquantile if np.isnan(resampled).any() else np.quantile
-            low[enough], high[enough] = quantile(resampled, [0.025, 0.975], axis=0)
+            low[enough], high[enough] = column_quantiles(resampled, np.array([0.025, 0.975]))
         return low, high
 
     def _bundles(self, seed: int) -> tuple[np.ndarray, int]:

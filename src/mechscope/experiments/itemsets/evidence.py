@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from mechscope.core import numpy_generator
 from mechscope.experiments.algorithms import BitColumns, NullKind, SetNull, count_under_null, hypergeometric_tail
+from mechscope.experiments.algorithms.bitsets import pack_bits
 from mechscope.experiments.changing.cells import FEW, flag_of
 from mechscope.experiments.itemsets.items import ItemTable
 from mechscope.experiments.itemsets.lattice import generalised
@@ -54,8 +56,8 @@ class HeldOutRows:
         Sets in fewer than 5 rows keep their counts alone.
         """
         has = self._has(members)
-        k, k_other = int(has[: len(self.active)].sum()), int(has[len(self.active) :].sum())
-        n, n_other = len(self.active), len(self.inactive)
+        k, n, n_other = _count(has & self._active), len(self.active), len(self.inactive)
+        k_other = _count(has) - k
         found: dict[str, Any] = {"n": k + k_other, "n_active": n, "n_inactive": n_other, "flag": flag_of(k + k_other)}
         if k + k_other < FEW:
             return found
@@ -77,30 +79,53 @@ class HeldOutRows:
             "lift": confidence * total / n,
             "leverage": k / total - (k + k_other) / total * (n / total),
             "growth": share / other if other else None,
-            "p": self._p(has, np.ones(len(has), bool)),
+            "p": self._p(has, self._has(())),
             "p_parts": max(self._p(has, self._has(part)) for part in generalised(members, self.items.has_lower)),
         }
 
     def _has(self, members: Members) -> np.ndarray:
-        """Which rows have all items, boolean [n_active + n_inactive]."""
-        rows = np.concatenate([self.active, self.inactive])
-        found = np.ones(len(rows), bool)
+        """Which rows have all items, a row to a bit, active ones first, uint64 [words]."""
+        found = self._everyone.copy()
         for item in members:
-            found &= self.items.items[item].holds(rows)
+            if item not in self._words:
+                rows = np.concatenate([self.active, self.inactive])
+                self._words[item] = pack_bits(self.items.items[item].holds(rows)[None])[0]
+            found &= self._words[item]
         return found
 
+    @cached_property
+    def _words(self) -> dict[int, np.ndarray]:
+        """Which rows have the items that were asked for."""
+        return {}
+
+    @cached_property
+    def _everyone(self) -> np.ndarray:
+        return np.asarray(pack_bits(np.ones((1, len(self.active) + len(self.inactive)), bool))[0])
+
+    @cached_property
+    def _active(self) -> np.ndarray:
+        is_active = np.arange(len(self.active) + len(self.inactive)) < len(self.active)
+        return np.asarray(pack_bits(is_active[None])[0])
+
     def _p(self, has: np.ndarray, within: np.ndarray) -> float:
-        """Whether rows that have the set are active more often, among the rows `within`."""
-        is_active = np.arange(len(has)) < len(self.active)
-        counts = [np.array((part & within).sum()) for part in (has & is_active, is_active, has)]
-        p = float(hypergeometric_tail(counts[0], n_rows=int(within.sum()), n_first=counts[1], n_second=counts[2]))
+        """Whether rows that have the set are active more often, among the rows `within`; all three packed."""
+        counts = [np.array(_count(part & within)) for part in (has & self._active, self._active, has)]
+        p = float(hypergeometric_tail(counts[0], n_rows=_count(within), n_first=counts[1], n_second=counts[2]))
         if self.clusters is None:
             return p
-        x, y = has[within].astype(float), is_active[within].astype(float)
-        _, cluster = np.unique(self.clusters[within], return_inverse=True)
+        inside, had, is_active = (self._unpacked(words) for words in (within, has, self._active))
+        x, y = had[inside].astype(float), is_active[inside].astype(float)
+        _, cluster = np.unique(self.clusters[inside], return_inverse=True)
         score = np.bincount(cluster.reshape(-1), weights=(x - x.mean()) * (y - y.mean()))
         spread = float(np.sqrt(np.square(score).sum()))
         return max(p, float(normal_tail(score.sum() / spread)) if spread > 0 else 1.0)
+
+    def _unpacked(self, words: np.ndarray) -> np.ndarray:
+        return BitColumns(words[None], np.arange(1), len(self.active) + len(self.inactive)).dense()[:, 0]
+
+
+def _count(words: np.ndarray) -> int:
+    return int(np.bitwise_count(words).sum())
 
 
 def null_of_sets(

@@ -172,7 +172,7 @@ def _adjusted(
         return {}
     _, table = known.of_rows(found.rows)
     if (np.diff(clusters) > 0).all():
-        fit = adjusted_groups(found.values, place, table)
+        fit = adjusted_groups(found.values, place, table, kept=known.kept(found.rows, "within", column))
         ends = zip(means.names, fit.values, fit.low, fit.high, strict=False)
     else:
         groups = np.array([*means.names, ""])[place]

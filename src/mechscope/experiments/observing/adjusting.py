@@ -150,23 +150,25 @@ def contrast_flags(
         columns = Columns(np.full(len(y), -1), 0, np.column_stack([has_flag, covariates]))
         return Design(columns, strata, int(strata.max()) + 1, n_tested=k)
 
-    fit = (make() if kept is None else kept.of(has_flag, make)).fit(y)
+    design = make() if kept is None else kept.of(has_flag, make)
+    fit = design.fit(y)
     covariance, n_clusters = fit.covariance(clusters)
     covariance *= n_clusters / max(1, n_clusters - 1)
     covariance, error = _floored(covariance, y)
-    found = []
+    found, active = [], np.flatnonzero(y) if should_match else np.zeros(0, np.int64)
     for at in range(k):
         is_known = fit.is_known[at : at + 1] & (error[at : at + 1] > 0)
         shown = np.where(is_known, fit.beta[at : at + 1], np.nan)
         spread = np.where(is_known, error[at : at + 1], np.nan)
         own = covariance[at : at + 1, at : at + 1]
         p, p_corrected = joint_p(shown / spread, own, is_known, seed)
-        has = flags[:, at].astype(bool)
-        n = np.array([int(has.sum())])
+        n = np.array([int(design.moments.sums[:, at].sum())])
         crude, stratified = np.full((1, 5), np.nan), np.full((1, 4), np.nan)
         stratified[:, 3] = 0
         if should_match:
-            table = _Cells.of(y, np.where(has, 0, 1), strata, 2)
+            with_flag = design.moments.sums[:, at]
+            counts = np.stack([with_flag, design.moments.counts - with_flag], axis=1).astype(np.int64)
+            table = _Cells.of_active(counts, y[active], 2 * strata[active] + 1 - has_flag[active, at])
             crude, stratified = table.crude(), table.stratified()
         found.append(
             LevelContrasts(
@@ -212,11 +214,18 @@ class _Cells:
     @classmethod
     def of(cls, y: np.ndarray, place: np.ndarray, strata: np.ndarray, k: int) -> _Cells:
         cell, shape = strata * k + place, (int(strata.max()) + 1, k)
-        n = shape[0] * k
-        counts = np.bincount(cell, minlength=n)
-        means = np.bincount(cell, weights=y, minlength=n) / np.maximum(counts, 1)
+        counts = np.bincount(cell, minlength=shape[0] * k).reshape(shape)
+        at = np.flatnonzero(y)
+        return cls.of_active(counts, y[at], cell[at])
+
+    @classmethod
+    def of_active(cls, counts: np.ndarray, y: np.ndarray, cell: np.ndarray) -> _Cells:
+        """From all rows' counts [strata, levels], and outcome and cell of the rows that are not 0."""
+        n = counts.size
+        means = np.bincount(cell, weights=y, minlength=n) / np.maximum(counts.reshape(-1), 1)
         squares = np.bincount(cell, weights=np.square(y - means[cell]), minlength=n)
-        return cls(counts.reshape(shape), means.reshape(shape), squares.reshape(shape))
+        squares += (counts.reshape(-1) - np.bincount(cell, minlength=n)) * np.square(means)  # the rows at 0
+        return cls(counts, means.reshape(counts.shape), squares.reshape(counts.shape))
 
     def of_levels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """n, mean and squared deviations of each level over all strata."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from mechscope.experiments.observing.moments import Columns, Moments, outcome_su
 
 __all__ = ["Design", "Fit", "KeptDesigns"]
 
-MOST_ALONG = 1 << 22
-"""Numbers of a design along its directions that are kept with it: 32 MB; more are worked out a block at a time."""
+MOST_ALONG, MOST_DOUBLE = 1 << 24, 1 << 20
+"""Numbers of a design along its directions that are kept with it, up to 64 MB: beyond a million in single precision,
+which is enough for errors; still more are worked out a block at a time."""
 
 
 class Design:
@@ -53,16 +55,21 @@ class Design:
         """Rows less their stratum means, along `directions`: [n, tested]; None where those are too many to keep."""
         if self.n_tested * len(self.strata) > MOST_ALONG:
             return None
-        means, found = self.moments.means @ self.directions, np.empty((len(self.strata), self.n_tested))
+        found = np.empty((len(self.strata), self.n_tested), self._kept_type)
+        means = self.moments.means @ self.directions
         for rows, block in self.columns.blocks():
             found[rows] = self.columns.along(self.directions, rows, block) - means[self.strata[rows]]
         return found
 
     @property
+    def _kept_type(self) -> type[np.floating[Any]]:
+        return np.float64 if self.n_tested * len(self.strata) <= MOST_DOUBLE else np.float32
+
+    @property
     def n_bytes(self) -> int:
         """Of the rows, with what may be kept along the directions."""
         columns, n_along = self.columns, self.n_tested * len(self.strata)
-        along = 8 * n_along if n_along <= MOST_ALONG else 0
+        along = np.dtype(self._kept_type).itemsize * n_along if n_along <= MOST_ALONG else 0
         return int(columns.covariates.nbytes + columns.place.nbytes + self.strata.nbytes + along)
 
     def fit(self, y: np.ndarray) -> Fit:
@@ -105,7 +112,8 @@ class Fit:
         for rows, block in columns.blocks():
             along = columns.along(directions, rows, block) - of_strata[strata[rows]]
             residual = self.y[rows] - self.outcome_means[strata[rows]] - along[:, 0]
-            influence = residual[:, None] * (along[:, 1:] if design.along is None else design.along[rows])
+            others = along[:, 1:] if design.along is None else design.along[rows]
+            influence = residual.astype(others.dtype)[:, None] * others
             if is_each:
                 found += influence.T @ influence
             else:

@@ -31,7 +31,8 @@ class ResultTable(Spec):
     def _rows_fit_the_columns(self) -> Self:
         known = set(self.columns)
         for row in self.rows:
-            if unknown := sorted(set(row) - known):
+            if not known.issuperset(row):
+                unknown = sorted(set(row) - known)
                 raise ValueError(f"a row of table {self.name!r} has {unknown[0]!r}, which is no column of it")
         return self
 

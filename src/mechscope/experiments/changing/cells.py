@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from mechscope.stats import bootstrap_mean_cells, sign_flip_cells
-from mechscope.stats.samples import ClusterSums
+from mechscope.stats.samples import ClusterSums, ranks
 
-__all__ = ["CELL_COLUMNS", "FEW", "MODERATE", "PairedCells", "flag_of", "least_p", "paired_cells"]
+__all__ = ["CELL_COLUMNS", "FEW", "MODERATE", "PairedCells", "flag_of", "least_p", "n_clusters_of", "paired_cells"]
 
 FEW, MODERATE = 5, 20
 N_PERMUTATIONS = 1999
@@ -72,6 +72,13 @@ def flag_of(n: int) -> str:
     return f"n {FEW}-{MODERATE}: few" if n <= MODERATE else ""
 
 
+def n_clusters_of(deltas: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Clusters with a value in each cell of `deltas` [n, cells] (NaN: none), int64 [cells]."""
+    if not len(deltas):
+        return np.zeros(deltas.shape[1], np.int64)
+    return ClusterSums.of(deltas, ranks(clusters)[1]).n_clusters
+
+
 def least_p(deltas: np.ndarray, clusters: np.ndarray, *, n_sides: int = 2) -> np.ndarray:
     """The smallest p that flipping signs can give each cell of `deltas` [n, cells], by its own clusters.
 
@@ -79,8 +86,7 @@ def least_p(deltas: np.ndarray, clusters: np.ndarray, *, n_sides: int = 2) -> np
     two, two-sided); clusters that do not differ at all give nothing to flip. Flips drawn for a larger table can fall
     below that by chance.
     """
-    _, index = np.unique(clusters, return_inverse=True)
-    sums = ClusterSums.of(deltas, index.reshape(len(deltas))).sums
+    sums = ClusterSums.of(deltas, ranks(clusters)[1]).sums
     n_telling: np.ndarray = (sums != 0).sum(axis=0)
     return np.minimum(1.0, n_sides * 0.5**n_telling)
 
@@ -102,8 +108,7 @@ def paired_cells(
         n_permutations: sign flips; all of them where there are fewer.
         should_bound: False leaves out intervals, for a half that only selects.
     """
-    _, index = np.unique(clusters, return_inverse=True)
-    sums = ClusterSums.of(deltas, index.reshape(len(deltas)))
+    sums = ClusterSums.of(deltas, ranks(clusters)[1])
     n, n_clusters = sums.n, sums.n_clusters
     means, spread = _cluster_means(sums)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mechscope.experiments.changing.base_contexts import Bases
-from mechscope.experiments.changing.cells import FEW
+from mechscope.experiments.changing.cells import FEW, n_clusters_of
 from mechscope.stats import bootstrap_mean_cells
 
 __all__ = ["CORPUS_COLUMNS", "corpus_means"]
@@ -19,8 +19,7 @@ def corpus_means(deltas: np.ndarray, bases: Bases, *, seed: int) -> list[dict[st
     Cells of fewer than 5 independent base contexts have NaN.
     """
     found = np.full((deltas.shape[1], 3), np.nan)
-    n_clusters = [len(np.unique(bases.clusters[column])) for column in (~np.isnan(deltas)).T]
-    enough = np.array(n_clusters) >= FEW
+    enough = n_clusters_of(deltas, bases.clusters) >= FEW
     if enough.any():
         kept = ~np.isnan(deltas[:, enough]).all(axis=1)
         intervals = bootstrap_mean_cells(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mechscope.experiments.changing.base_contexts import Bases
-from mechscope.experiments.changing.cells import FEW, PairedCells, flag_of, least_p, paired_cells
+from mechscope.experiments.changing.cells import FEW, PairedCells, flag_of, least_p, n_clusters_of, paired_cells
 from mechscope.stats import sign_flip, sign_flip_cells
 
 __all__ = ["ALPHA", "Confirmation", "confirm", "confirm_cells", "moving_cells", "with_halves"]
@@ -94,8 +94,8 @@ def confirm_cells(
     `should_correct` False leaves each p as `confirm` gives it, for cells of which each was chosen by itself.
     """
     held = bases.is_held_out
-    counts = [len(np.unique(bases.clusters[held & column])) for column in (~np.isnan(deltas)).T]
-    is_tested = np.array(counts) >= FEW
+    counts = n_clusters_of(deltas[held], bases.clusters[held])
+    is_tested = counts >= FEW
     n = (~np.isnan(deltas[held])).sum(axis=0)
     mean, p = np.full(len(n), np.nan), np.ones(len(n))
     if is_tested.any():
@@ -119,6 +119,6 @@ def confirm_cells(
         p[is_tested] = np.maximum(np.maximum(plain, other), least)
     holds = (p < ALPHA) & (signs * np.nan_to_num(mean) >= 0.5 * min_effect)
     return [
-        Confirmation(float(mean[at]), int(n[at]), float(p[at]), holds=bool(holds[at]), flag=flag_of(counts[at]))
+        Confirmation(float(mean[at]), int(n[at]), float(p[at]), holds=bool(holds[at]), flag=flag_of(int(counts[at])))
         for at in range(len(n))
     ]

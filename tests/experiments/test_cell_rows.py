@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 
 from mechscope.experiments.interactions import cell_rows
-from mechscope.experiments.interactions.cell_rows import (
-    N_LEVELS,
-    AdjustedRows,
-    CellRows,
-    CellSolution,
-    Outcome,
-    contrast_of,
-)
+from mechscope.experiments.interactions.cell_rows import N_LEVELS, AdjustedRows, CellRows, Outcome
+from mechscope.experiments.interactions.cell_solutions import CellSolution, contrast_of, squared_influences
 
 N, STRATA = 3000, 6
 
@@ -69,11 +63,10 @@ def test_interactions_are_least_squares_with_all_dummies(
     data = drawn(int(np.random.default_rng().integers(1 << 30)), has_between=has_between)
     designs = np.array(list(combinations(range(4), order)))
     whole = rows_of(data, np.arange(N), designs)
-    solution, outcome = CellSolution(whole.moments, order), whole.outcome(data["y"])
-    value, theta, gamma = solution.fit(outcome)
-    crowds = np.arange(N) // 3
-    alone = solution.squares([(whole, data["y"])], outcome.by_stratum, theta, gamma, None)
-    crowded = solution.squares([(whole, data["y"])], outcome.by_stratum, theta, gamma, crowds)
+    solution = CellSolution(whole.moments, order)
+    fit, crowds = solution.fit(whole.outcome(data["y"])), np.arange(N) // 3
+    value = fit.values
+    alone, crowded = (squared_influences([(whole, data["y"])], [[fit]], groups)[0] for groups in (None, crowds))
     assert solution.is_known.all()
     for at, design in enumerate(designs.tolist()):
         expected, variance = by_hand(data, tuple(design), np.arange(N))
@@ -91,16 +84,14 @@ def test_two_parts_add_up_to_the_whole() -> None:
     parts = [(half, data["y"][half.among.rows]) for half in halves]
     outcome = parts[0][0].outcome(parts[0][1]) + parts[1][0].outcome(parts[1][1])
     together, alone = CellSolution(halves[0].moments + halves[1].moments, 2), CellSolution(whole.moments, 2)
-    for found, expected in zip(together.fit(outcome), alone.fit(whole.outcome(data["y"])), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
-    clusters = np.arange(N) // 2
-    _, theta, gamma = together.fit(outcome)
-    for groups in (None, clusters):
-        np.testing.assert_allclose(
-            together.squares(parts, outcome.by_stratum, theta, gamma, groups),
-            alone.squares([(whole, data["y"])], outcome.by_stratum, theta, gamma, groups),
-            rtol=1e-4,
-        )
+    fit, expected = together.fit(outcome), alone.fit(whole.outcome(data["y"]))
+    np.testing.assert_allclose(fit.values, expected.values, rtol=1e-9, atol=1e-11)
+    fits = [CellSolution(half.moments, 2).fit(half.outcome(y)) for half, y in parts]
+    for groups in (None, np.arange(N) // 2):
+        found = squared_influences(parts, [[fit, fits[0]], [fit, fits[1]]], groups)
+        by_itself = [squared_influences([part], [[one]], groups)[0] for part, one in zip(parts, fits, strict=True)]
+        expected_squares = squared_influences([(whole, data["y"])], [[expected]], groups)[0]
+        np.testing.assert_allclose(found, [expected_squares, *by_itself], rtol=1e-4)
 
 
 def test_what_rows_do_not_tell_is_not_known() -> None:
@@ -136,8 +127,7 @@ def test_noise_is_seldom_an_interaction() -> None:
         data = drawn(seed)
         data["y"] = np.abs(np.random.default_rng(seed + 1000).normal(size=N))
         whole = rows_of(data, np.arange(N), designs)
-        solution, outcome = CellSolution(whole.moments, 2), whole.outcome(data["y"])
-        value, theta, gamma = solution.fit(outcome)
-        error = np.sqrt(solution.squares([(whole, data["y"])], outcome.by_stratum, theta, gamma, None))
-        hits, n = hits + int((np.abs(value / error) > 1.959964).sum()), n + len(value)
+        fit = CellSolution(whole.moments, 2).fit(whole.outcome(data["y"]))
+        error = np.sqrt(squared_influences([(whole, data["y"])], [[fit]], None)[0])
+        hits, n = hits + int((np.abs(fit.values / error) > 1.959964).sum()), n + len(error)
     assert 4 <= hits <= 34  # 18 expected of 360; designs share factors

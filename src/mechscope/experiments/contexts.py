@@ -53,6 +53,7 @@ class ExperimentContext:
             opened when the first intervention needs it.
         policy, special_ids: how samples were taken from the site's tokens; None where it has one vector a row.
         folders: where specs, results and figures are kept; None where nothing is kept.
+        packed_factors: rows that have a factor of an interaction, by its name.
         confounders, designs, adjusted_rows, design_rows: what regressions of one feature leave to those of the next,
             see `observing` and `interactions`.
     """
@@ -71,6 +72,7 @@ class ExperimentContext:
     _codes: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
     _places: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     _packed: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    packed_factors: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     confounders: Kept[Confounders] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
     designs: Kept[Design] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
     adjusted_rows: Kept[tuple[AdjustedRows, ...]] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)

@@ -15,7 +15,6 @@ from itertools import zip_longest
 import numpy as np
 
 from mechscope.core import UsageError, derive_seed
-from mechscope.experiments.algorithms.bitsets import pack_bits
 from mechscope.experiments.changing.base_contexts import Bases
 from mechscope.experiments.changing.cells import CELL_COLUMNS, FEW, paired_cells
 from mechscope.experiments.changing.constraints import Constraints
@@ -104,7 +103,7 @@ def common_in_high_rows(
     )
     scores = np.full(len(factors), np.nan)
     for index, factor in enumerate(factors):
-        has = pack_bits(factor.of_rows(context)[None] == 1)[0]
+        has = factor.packed_rows(context)
         n_with, a = (int(np.bitwise_count(has & mask).sum()) for mask in (within, within_high))
         if min(n_with, n - n_with) >= ROWS_NEEDED and n_high:
             b, c = n_high - a, n_with - a
@@ -119,7 +118,8 @@ def common_in_high_rows(
 
 def _common(context: ExperimentContext, factors: Sequence[Factor]) -> list[Factor]:
     """The factors that 5 % of the rows have; all of them where fewer than two do."""
-    shares = [float((factor.of_rows(context) == 1).mean()) for factor in factors]
+    n_rows = context.corpus.n_rows
+    shares = [int(np.bitwise_count(factor.packed_rows(context)).sum()) / n_rows for factor in factors]
     common = [factor for factor, share in zip(factors, shares, strict=True) if share >= COMMON_SHARE]
     return common if len({factor.topic for factor in common}) > 1 else list(factors)
 

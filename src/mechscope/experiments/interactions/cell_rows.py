@@ -1,20 +1,12 @@
-"""Rows of factorial designs in cells, and least squares of an outcome on them, for many designs at once.
+"""Rows of factorial designs in cells, and their sums and products, for many designs at once.
 
-    y = stratum + theta[cell] + covariates gamma
-
-A factor is absent, present, or a rung in between; a design of k factors has 3^k cells. With everything taken less its
-stratum mean, B the covariates, C the indicators of a design's cells and S = C'C - C'B (B'B)^-1 B'C:
-
-    theta = S^- (C'y - C'B (B'B)^-1 B'y),   interaction = c'theta, c = (-1)^(k - present) at cells without in-between
-    variance = sum over clusters of (sum of e r)^2,   e the residuals,   r = (C - B (B'B)^-1 B'C) S^- c
-
-B'B is that of all designs. Only C'y, B'y and e depend on the outcome, so that the next feature costs two products with
-the covariates. Residuals and r are in single precision: an error needs no more; theta is not.
+A factor is absent, present, or a rung in between; a design of k factors has 3^k cells. Designs share strata,
+covariates and mostly factors: rows are summed by the combination of all factors once, and combinations by the cells of
+each design.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,15 +15,10 @@ from scipy import sparse
 
 from mechscope.experiments.observing.moments import Columns, Moments, outcome_sums
 
-__all__ = ["N_LEVELS", "AdjustedRows", "CellMoments", "CellRows", "CellSolution", "Outcome", "contrast_of"]
+__all__ = ["N_LEVELS", "AdjustedRows", "CellMoments", "CellRows", "Outcome", "cells_of"]
 
 N_LEVELS = 3
 """Of a factor: absent, present, and a rung in between."""
-BLOCK_ROWS = 4096
-RCOND = 1e-10
-ESTIMABLE = 1e-6
-"""Share of the contrast that may lie outside what the rows tell and still be rounding."""
-
 MOST_TOGETHER = 8
 """Factors of designs whose rows are summed together: 3^8 combinations."""
 
@@ -55,14 +42,6 @@ class Outcome:
             self.n_active + other.n_active,
             self.squares + other.squares,
         )
-
-
-def contrast_of(order: int) -> np.ndarray:
-    """The interaction of order k as weights of the 3^k cells; cells with a factor in between have 0."""
-    found = np.ones(1)
-    for _ in range(order):
-        found = np.concatenate([weight * found for weight in (-1.0, 1.0, 0.0)])
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,89 +181,4 @@ def cells_of(levels: np.ndarray, designs: np.ndarray) -> np.ndarray:
     found: np.ndarray = levels[designs[:, 0]]
     for at in range(1, designs.shape[1]):
         found = found + levels[designs[:, at]] * levels.dtype.type(N_LEVELS**at)
-    return found
-
-
-class CellSolution:
-    """Least squares of designs with these moments, but for the outcome."""
-
-    def __init__(self, moments: CellMoments, order: int) -> None:
-        self.moments, self.contrast = moments, contrast_of(order)
-        self.base_inverse, _ = moments.base.inverse()
-        means = moments.base.means
-        self.shares = moments.cell_counts / np.maximum(moments.base.counts, 1)[:, None]
-        # within strata: covariates by cells [designs, m, cells], and cells by cells
-        self.cross = moments.cell_sums.transpose(0, 2, 1) - means.T @ moments.cell_counts
-        own = -np.swapaxes(self.shares, 1, 2) @ moments.cell_counts
-        places = np.arange(own.shape[1])
-        own[:, places, places] += moments.cell_counts.sum(axis=1)
-        schur = own - np.swapaxes(self.cross, 1, 2) @ self.base_inverse @ self.cross
-        self.inverse = np.stack([_pseudo_inverse(one, held) for one, held in zip(schur, own, strict=True)])
-        self.influence = self.inverse @ self.contrast
-        told = np.einsum("pij,pj->pi", schur, self.influence)
-        self.is_known = np.abs(told - self.contrast).max(axis=1) < ESTIMABLE
-        self.along = np.einsum("ij,pjc,pc->pi", self.base_inverse, self.cross, self.influence)
-
-    def fit(self, outcome: Outcome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Interactions [designs], means of cells [designs, cells], coefficients of the covariates [designs, m]."""
-        base = self.moments.base
-        with_columns = outcome.by_column - base.means.T @ outcome.by_stratum
-        with_cells = outcome.by_cell - np.einsum("psc,s->pc", self.shares, outcome.by_stratum)
-        with_cells -= np.einsum("pjc,j->pc", self.cross, self.base_inverse @ with_columns)
-        theta = np.einsum("pij,pj->pi", self.inverse, with_cells)
-        gamma = (with_columns - np.einsum("pjc,pc->pj", self.cross, theta)) @ self.base_inverse
-        return theta @ self.contrast, theta, gamma
-
-    def squares(
-        self,
-        parts: Sequence[tuple[CellRows, np.ndarray]],
-        by_stratum: np.ndarray,
-        theta: np.ndarray,
-        gamma: np.ndarray,
-        clusters: np.ndarray | None,
-    ) -> np.ndarray:
-        """Sum over clusters of the squared sums of residual times influence, [designs].
-
-        Args:
-            parts: rows and their outcomes, whose moments these are together.
-            by_stratum: sums of the outcomes. theta, gamma: as fitted.
-            clusters: of every row looked at, integers from 0; None where each row is one.
-        """
-        base, (n_designs, n_strata, c) = self.moments.base, self.moments.cell_counts.shape
-        residual = self._tables(theta, gamma) + (by_stratum / np.maximum(base.counts, 1))[:, None]
-        tables = [
-            table.reshape(-1).astype(np.float32) for table in (residual, self._tables(self.influence, -self.along))
-        ]
-        directions = np.concatenate([gamma, -self.along]).astype(np.float32)
-        first = (n_strata * c * np.arange(n_designs))[:, None]
-        found = np.zeros(n_designs)
-        summed = None if clusters is None else np.zeros((int(clusters.max()) + 1, n_designs))
-        for part, y in parts:
-            among = part.among
-            for start in range(0, len(y), BLOCK_ROWS):
-                rows = slice(start, start + BLOCK_ROWS)
-                along = directions @ among.covariates[rows].T.astype(np.float32)
-                at = cells_of(part.levels[:, rows], part.designs) + (among.strata[rows] * c + first)
-                moved = y[rows].astype(np.float32) - tables[0].take(at)
-                moved -= along[:n_designs]
-                moved *= tables[1].take(at) + along[n_designs:]
-                if clusters is None or summed is None:
-                    found += np.einsum("pb,pb->p", moved, moved)
-                else:
-                    np.add.at(summed, clusters[among.rows[rows]], moved.T)
-        return found if summed is None else np.square(summed).sum(axis=0)
-
-    def _tables(self, of_cells: np.ndarray, along: np.ndarray) -> np.ndarray:
-        """What a row's cell adds, less the mean of all that its stratum's rows have, [designs, strata, cells]."""
-        means = np.einsum("psc,pc->ps", self.shares, of_cells) + along @ self.moments.base.means.T
-        found: np.ndarray = of_cells[:, None, :] - means[:, :, None]
-        return found
-
-
-def _pseudo_inverse(schur: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Of what covariates leave of cells [cells, cells], of which the strata and covariates may determine some."""
-    size = max(1.0, float(np.diag(own).max(initial=0.0)))
-    values, vectors = np.linalg.eigh(schur)
-    kept = values > RCOND * size
-    found: np.ndarray = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
     return found

@@ -15,6 +15,7 @@ import numpy as np
 
 from mechscope.core import NotFoundError, UsageError, unknown_name
 from mechscope.corpora.domain import Context
+from mechscope.experiments.algorithms.bitsets import pack_bits
 from mechscope.experiments.changing.changes import Change, Held, token_change
 from mechscope.experiments.contexts import ExperimentContext
 
@@ -61,6 +62,12 @@ class Factor:
             return found
         token = context.domain.binaries[self.topic] if self.on.binaries else self.on.tokens_on[0]
         return context.rows_with(token).astype(np.int8)
+
+    def packed_rows(self, context: ExperimentContext) -> np.ndarray:
+        """Which rows have it, a row to a bit as `context.packed_rows` has them, uint64; kept."""
+        if self.name not in context.packed_factors:
+            context.packed_factors[self.name] = pack_bits(self.of_rows(context)[None] == 1)[0]
+        return context.packed_factors[self.name]
 
 
 def parse_factors(context: ExperimentContext, names: Sequence[str], held: Held) -> list[Factor]:

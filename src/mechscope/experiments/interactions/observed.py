@@ -19,7 +19,8 @@ from mechscope.core.kept import content_key
 from mechscope.experiments.changing.cells import FEW, flag_of
 from mechscope.experiments.changing.selecting import ALPHA
 from mechscope.experiments.contexts import ExperimentContext
-from mechscope.experiments.interactions.cell_rows import N_LEVELS, AdjustedRows, CellRows, CellSolution, Outcome
+from mechscope.experiments.interactions.cell_rows import N_LEVELS, AdjustedRows, CellRows, Outcome
+from mechscope.experiments.interactions.cell_solutions import CellFit, CellSolution, squared_influences
 from mechscope.experiments.interactions.factorial import Design
 from mechscope.experiments.observing.adjusting import ROUNDING
 from mechscope.experiments.observing.confounders import Confounders, confounders_of
@@ -202,15 +203,16 @@ def _measured(
     outcomes = [part.outcome(y) for part, y in parts]
     total = outcomes[0] if len(outcomes) == 1 else outcomes[0] + outcomes[1]
     corners = corner_cells(len(designs[0]))
-    whole = _estimates(kept.whole, parts, total, clusters, corners)
-    halves = [
-        _estimates(solution, [part], outcome, clusters, corners)
-        for solution, part, outcome in zip(kept.halves, parts, outcomes, strict=False)
-    ] or [np.full((4, len(designs)), np.nan)] * 2
+    whole, fits = kept.whole.fit(total), [one.fit(outcome) for one, outcome in zip(kept.halves, outcomes, strict=False)]
+    squares = squared_influences(parts, [[whole, *fits[at : at + 1]] for at in range(len(parts))], clusters)
+    told = [_estimates(kept.whole, whole, squares[0], parts, clusters, corners)]
+    for solution, fit, squared, part in zip(kept.halves, fits, squares[1:], parts, strict=False):
+        told.append(_estimates(solution, fit, squared, [part], clusters, corners))
+    everything, *halves = told if fits else [*told, *[np.full((4, len(designs)), np.nan)] * 2]
     described = _described(kept.whole, total, corners)
     rows = []
     for at in range(len(designs)):
-        value, low, high, p = whole[:, at].tolist()
+        value, low, high, p = everything[:, at].tolist()
         rows.append(
             {"value": value, "low": low, "high": high, "p": p, **described[at], "words": known.words,
              "first": float(halves[0][0, at]), "first_p": float(halves[0][3, at]),
@@ -226,20 +228,19 @@ def corner_cells(order: int) -> np.ndarray:
 
 def _estimates(
     solution: CellSolution,
+    fit: CellFit,
+    squares: np.ndarray,
     parts: Sequence[tuple[CellRows, np.ndarray]],
-    outcome: Outcome,
     clusters: np.ndarray | None,
     corners: np.ndarray,
 ) -> np.ndarray:
     """Value, low, high and p of every design, [4, designs]; NaN where a corner has fewer than 5 rows."""
-    value, theta, gamma = solution.fit(outcome)
-    squares = solution.squares(parts, outcome.by_stratum, theta, gamma, clusters)
     n = sum(len(y) for _, y in parts)
     units = n if clusters is None else len(np.unique(np.concatenate([clusters[part.among.rows] for part, _ in parts])))
     least = ROUNDING**2 * sum(float(y @ y) for _, y in parts) / n
     error = np.sqrt(np.maximum(squares * units / max(1, units - 1), least))
     is_told = solution.is_known & (solution.moments.cell_counts.sum(axis=1)[:, corners].min(axis=1) >= FEW)
-    value, error = np.where(is_told, value, np.nan), np.where(is_told & (error > 0), error, np.nan)
+    value, error = np.where(is_told, fit.values, np.nan), np.where(is_told & (error > 0), error, np.nan)
     return np.stack([value, value - Z_95 * error, value + Z_95 * error, 2 * normal_tail(np.abs(value / error))])
 
 

@@ -31,14 +31,17 @@ from mechscope.stats.samples import ranks
 
 __all__ = ["ObservedInteraction", "halves_of", "observe_designs", "observed_row"]
 
+LEAST_P = 1e-15
+
 
 @dataclass(frozen=True)
 class ObservedInteraction:
     """One design in the rows.
 
     Attributes:
-        value, low, high, p: of the adjusted interaction, NaN when a corner has fewer than 5 rows. p_corrected: by Holm
-            over the designs.
+        value, low, high, p: of the adjusted interaction, NaN when a corner has fewer than 5 rows; p is that of the
+            normal, two-sided, and never below 1e-15: an estimate is not so normal that more could be told.
+        p_corrected: by Holm over the designs.
         crude: the difference of order k of the corners' means.
         n: rows in each corner; means, zeros: mean of each corner, and share of its rows at zero.
         spread: standard deviation of the rows, for a standardised effect.
@@ -241,7 +244,8 @@ def _estimates(
     error = np.sqrt(np.maximum(squares * units / max(1, units - 1), least))
     is_told = solution.is_known & (solution.moments.cell_counts.sum(axis=1)[:, corners].min(axis=1) >= FEW)
     value, error = np.where(is_told, fit.values, np.nan), np.where(is_told & (error > 0), error, np.nan)
-    return np.stack([value, value - Z_95 * error, value + Z_95 * error, 2 * normal_tail(np.abs(value / error))])
+    p = np.maximum(2 * normal_tail(np.abs(value / error)), LEAST_P)
+    return np.stack([value, value - Z_95 * error, value + Z_95 * error, p])
 
 
 def _described(solution: CellSolution, outcome: Outcome, corners: np.ndarray) -> list[dict[str, Any]]:

@@ -2,10 +2,12 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 
 from mechscope.cli.app import main
 from mechscope.cli.experiment_calls import read_settings
@@ -108,6 +110,16 @@ def test_a_batch_runs_whatever_one_of_its_specs_is(call: Call, lab: Path, tmp_pa
     assert ExperimentSpec.read(tmp_path / "out" / "specs" / name).feature_id == 12
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Processes share the threads that torch has, and sums over another number of threads round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_processes_give_the_results_of_one(call: Call, lab: Path, tmp_path: Path) -> None:
     paths = [spec_file(tmp_path, f"s{n}", id=f"s{n}", feature_id=n) for n in (3, 5)]
     given = [part for path in paths for part in ("--spec-path", path)]

@@ -40,6 +40,13 @@ RUNS: list[tuple[str, Mode, NullSort, int]] = [
     ("group_contrast", CAUSAL, "sparse", 8),
     ("shuffle_null", OBSERVED, "shuffled", 40),
     ("split_half", OBSERVED, "sparse", 25),
+    ("pairwise_interactions", CAUSAL, "dense", 3),
+    ("pairwise_interactions", OBSERVED, "sparse", 12),
+    ("conditional_interactions", CAUSAL, "dense", 3),
+    ("conditional_interactions", OBSERVED, "sparse", 10),
+    ("frequent_itemsets", OBSERVED, "sparse", 10),
+    ("within_family_interference", CAUSAL, "dense", 6),
+    ("within_family_interference", OBSERVED, "sparse", 10),
 ]
 N_BASES = 40
 

@@ -41,6 +41,10 @@ CLAIMING: Mapping[str, Mapping[str, Any]] = {
     "group_contrast": {"column": "region", "first": ["japan"]},
     "shuffle_null": {},
     "split_half": {},
+    "pairwise_interactions": {"top_k": 5, "players": 0},
+    "conditional_interactions": {"top_k": 3},
+    "frequent_itemsets": {},
+    "within_family_interference": {"family": "swim_speed_up"},
 }
 """The kinds that can claim, with the variables that they run with on gear builds."""
 IN_MODE: Mapping[tuple[str, Mode], Mapping[str, Any]] = {

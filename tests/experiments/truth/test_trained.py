@@ -125,7 +125,10 @@ def test_every_sweep_tells_what_the_feature_does(
         assert custom["has_both_signs"] == (len(signs | beyond) == 2)
         n_told += custom["direction"] != "none"
         if confirmed:
-            assert custom["threshold_rung"] == confirmed[0]["rung"]
+            # where a curve has both signs, the threshold is that of its direction
+            towards = 1.0 if custom["direction"] == "rises" else -1.0
+            of_direction = [row for row in confirmed if np.sign(means[RUNGS.index(row["rung"])]) == towards]
+            assert custom["threshold_rung"] == of_direction[0]["rung"]
             assert abs(means[RUNGS.index(custom["threshold_rung"])]) >= 0.5 * custom["min_effect"], (style, family)
     assert n_told >= 0.7 * len(sweeps)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
+from scipy.special import stdtrit
 from torch import Tensor
 
 from mechscope.core import LayerComponent, UsageError
@@ -20,7 +21,6 @@ from mechscope.models.lens.logit_lens import logit_lens, look_through
 from mechscope.models.lens.results import LensQuery, LensResult
 from mechscope.models.lens.tuned_records import Estimate, SiteScore, TunedLensScores
 from mechscope.models.model import Model
-from mechscope.stats.distributions import student_quantile
 
 __all__ = ["clustered_mean", "score_tuned_lens"]
 
@@ -80,7 +80,7 @@ def clustered_mean(sums: Float[Tensor, "rows"], sizes: Float[Tensor, "rows"]) ->
     n_rows, total = len(sums), float(sizes.sum())
     mean = float(sums.sum()) / total
     variance = float((sums - mean * sizes).square().sum()) * n_rows / (n_rows - 1) / total**2
-    reach = float(student_quantile((1 + LEVEL) / 2, n_rows - 1)) * variance**0.5
+    reach = float(stdtrit(n_rows - 1, (1 + LEVEL) / 2)) * variance**0.5
     return Estimate(mean=mean, low=mean - reach, high=mean + reach)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mechscope.core.kept import Kept
+from mechscope.core.kept import Kept, rows_key
 from mechscope.experiments.observing import designs
 from mechscope.experiments.observing.adjusting import LevelContrasts, contrast_flags, contrast_levels
 from mechscope.experiments.observing.designs import Design, KeptDesigns
@@ -158,7 +158,7 @@ def test_designs_kept_for_the_next_outcome_change_nothing(most: int, monkeypatch
         data = drawn(3) | {"y": drawn(seed)["y"]}
         for rows in (np.arange(400), np.arange(50, 350)):
             part = {name: values[rows] for name, values in data.items()}
-            where = KeptDesigns(kept, ("a",), None if len(rows) == 400 else rows)
+            where = KeptDesigns(kept, ("a",), rows_key(rows, 400))
             for levels in ((1, 2), (2,)):
                 alone, again = found(part, levels, None), found(part, levels, where)
                 for name in ("n", "crude", "adjusted", "adjusted_low", "p", "p_corrected", "covariance", "stratified"):

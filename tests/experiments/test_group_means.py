@@ -7,6 +7,7 @@ import pytest
 
 from mechscope.experiments.groups import means as group_means
 from mechscope.experiments.groups.means import GroupMeans
+from mechscope.stats import bundles
 from mechscope.stats import group_dealings as group_dealing
 from mechscope.stats.group_dealings import deal_groups
 
@@ -40,7 +41,7 @@ def test_numbers_and_names_give_the_same() -> None:
 def test_bundles_of_units_give_the_intervals_of_units(monkeypatch: pytest.MonkeyPatch) -> None:
     values, place = rows(1, 20_000)
     bundled = measured(values, place)
-    monkeypatch.setattr(group_means, "MOST_UNITS", 20_000)
+    monkeypatch.setattr(bundles, "MOST_UNITS", 20_000)
     exact = measured(values, place)
     assert bundled.names == exact.names
     np.testing.assert_array_equal(bundled.delta, exact.delta)

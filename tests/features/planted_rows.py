@@ -22,6 +22,7 @@ from mechscope.features.build import build_features
 from mechscope.features.inputs import FeatureInputs
 from mechscope.models import Model
 from mechscope.store.sparse import StoreSpec
+from mechscope.testing.planted_features import plant_feature
 
 FEATURE = 3
 SPECIAL_OF = {weapon.name: weapon.special for weapon in weapons()}
@@ -76,3 +77,11 @@ def rows_of(found: ExperimentResult, table: str) -> list[dict[str, Any]]:
 def custom_of(found: ExperimentResult) -> dict[str, Any]:
     """The aggregates of the kind alone, typed loosely."""
     return dict(found.aggregates.custom)
+
+
+def plant_comeback_in_noise(inputs: FeatureInputs, feature: int) -> ExperimentContext:
+    """Noise in 60 % of the rows, zero in the others, and 2 more with Comeback."""
+    domain = plant_feature(inputs, feature, lambda _: 1.0).domain
+    noise = np.random.default_rng(7).exponential(size=inputs.corpus.n_rows)
+    is_on = np.random.default_rng(9).random(inputs.corpus.n_rows) < 0.6
+    return plant_feature(inputs, feature, lambda c: is_on[c.row] * (noise[c.row] + 2.0 * domain.has(c, "comeback")))

@@ -1,4 +1,4 @@
-"""Quantiles, tails and ranks against scipy.stats, which is not imported otherwise."""
+"""Quantiles and tails against scipy.stats, which is not imported otherwise."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 from scipy import stats
 
 from mechscope.stats.distributions import (
     binomial_quantile,
-    midranks,
     normal_quantile,
     normal_tail,
     student_quantile,
@@ -37,17 +35,6 @@ def test_counts_are_those_of_scipy() -> None:
         share = float(generator.choice([generator.uniform(), 0.025, 0.975, at_a_step * (1 - 1e-9), at_a_step + 1e-9]))
         if 1e-12 < share < 1 - 1e-6:
             assert binomial_quantile(share, n, rate) == int(stats.binom.ppf(share, n, rate)), (share, n, rate)
-
-
-@pytest.mark.parametrize("axis", [0, 1, -1])
-@pytest.mark.parametrize("share_missing", [0.0, 0.3])
-def test_ranks_are_those_of_scipy(axis: int, share_missing: float) -> None:
-    generator = np.random.default_rng()
-    values = generator.integers(0, 6, (17, 23)).astype(float)
-    values[generator.random(values.shape) < share_missing] = np.nan
-    np.testing.assert_array_equal(midranks(values, axis=axis), stats.rankdata(values, axis=axis, nan_policy="omit"))
-    np.testing.assert_array_equal(midranks(values[0]), stats.rankdata(values[0], nan_policy="omit"))
-    assert midranks(np.zeros((0, 3)), axis=0).shape == (0, 3)
 
 
 def test_scipy_stats_is_not_imported() -> None:

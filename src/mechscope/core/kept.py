@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-__all__ = ["Kept", "content_key"]
+__all__ = ["Kept", "content_key", "rows_key"]
 
 T = TypeVar("T")
 
@@ -58,3 +58,8 @@ def content_key(values: np.ndarray) -> Hashable:
     content = np.ascontiguousarray(values).data
     # memory without a byte cannot be looked at as bytes
     return values.shape, values.dtype.str, blake2b(content.cast("B") if values.size else b"", digest_size=16).digest()
+
+
+def rows_key(rows: np.ndarray, n_rows: int) -> Hashable:
+    """Some of `n_rows` rows, none twice, as a key; None for all of them."""
+    return None if len(rows) == n_rows else content_key(rows)

@@ -33,12 +33,13 @@ if TYPE_CHECKING:  # they take contexts themselves
     from mechscope.experiments.interactions.observed import DesignRows
     from mechscope.experiments.observing.confounders import Confounders
     from mechscope.experiments.observing.designs import Design
+    from mechscope.experiments.observing.row_items import RowItems
 
 __all__ = ["ExperimentContext", "load_context"]
 
 FEW_REPEATS = 0.2
 MOST_KEPT = 1 << 28
-"""Bytes of confounders, and of designs, that are kept for the next feature."""
+"""Bytes of confounders, and as many of designs and of rows, that are kept for the next feature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +55,8 @@ class ExperimentContext:
         policy, special_ids: how samples were taken from the site's tokens; None where it has one vector a row.
         folders: where specs, results and figures are kept; None where nothing is kept.
         packed_factors: rows that have a factor of an interaction, by its name.
-        confounders, designs, adjusted_rows, design_rows: what regressions of one feature leave to those of the next,
-            see `observing` and `interactions`.
+        row_items, confounders, designs, adjusted_rows, design_rows: what one feature leaves to the next, see
+            `observing` and `interactions`.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ExperimentContext:
     confounders: Kept[Confounders] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
     designs: Kept[Design] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
     adjusted_rows: Kept[tuple[AdjustedRows, ...]] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
+    row_items: Kept[RowItems] = field(default_factory=lambda: Kept(2 * MOST_KEPT), repr=False)
     design_rows: Kept[DesignRows] = field(default_factory=lambda: Kept(MOST_KEPT), repr=False)
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy import sparse
 
-from mechscope.stats.distributions import midranks
+from mechscope.stats.ranking import midranks
 
 __all__ = ["BestPicks", "SparseColumns", "block_areas", "dense_areas", "pick_best"]
 

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 from mechscope.core import UsageError
-from mechscope.stats.distributions import midranks
 from mechscope.stats.max_t import HitCounts
+from mechscope.stats.ranking import midranks
 from mechscope.stats.results import Test
 from mechscope.stats.samples import as_clusters, as_column, check_resamples
 

@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 
 from mechscope.stats.block_sums import BlockSums
+from mechscope.stats.group_dealings import MOST_DEALT
 from mechscope.stats.normal_sums import NormalSums, skewness_of_sums
 from mechscope.stats.samples import check_resamples
 from mechscope.stats.shuffling import Shuffles
@@ -29,7 +30,6 @@ from mechscope.stats.shuffling import Shuffles
 __all__ = ["MOST_DEALT", "MOST_RARE", "DealtSums", "Way"]
 
 Way = Literal["real", "active", "normal"]
-MOST_DEALT = 8192
 MOST_RARE = 32768  # rows of rare items; nor more than a quarter of all rows
 MOST_SKEWNESS = 0.35
 FEWEST_ACTIVE = 30

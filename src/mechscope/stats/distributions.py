@@ -1,4 +1,4 @@
-"""Quantiles, tails and ranks as `scipy.stats` gives them, from `scipy.special` alone.
+"""Quantiles and tails as `scipy.stats` gives them, from `scipy.special` alone.
 
 Importing `scipy.stats` takes a second, which every command and every worker process would pay.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import bdtr, bdtrik, ndtr, ndtri, stdtr, stdtrit
 
-__all__ = ["binomial_quantile", "midranks", "normal_quantile", "normal_tail", "student_quantile", "student_tail"]
+__all__ = ["binomial_quantile", "normal_quantile", "normal_tail", "student_quantile", "student_tail"]
 
 
 def normal_quantile(share: ArrayLike) -> np.ndarray:
@@ -37,19 +37,3 @@ def binomial_quantile(share: float, n: int, rate: float) -> int:
     at = max(0, int(np.ceil(bdtrik(share, n, rate))))
     # the continuous inverse may lie one above
     return at - 1 if at and float(bdtr(at - 1, n, rate)) >= share else at
-
-
-def midranks(values: np.ndarray, *, axis: int = -1) -> np.ndarray:
-    """Ranks from 1 along an axis, ties by their mean; NaN are left out and stay NaN."""
-    table = np.moveaxis(np.asarray(values, dtype=np.float64), axis, -1)
-    n = table.shape[-1]
-    order = np.argsort(table, axis=-1, kind="stable")
-    ordered = np.take_along_axis(table, order, axis=-1)
-    places = np.broadcast_to(np.arange(n), ordered.shape)
-    is_first, is_last = np.ones(ordered.shape, bool), np.ones(ordered.shape, bool)
-    is_first[..., 1:] = is_last[..., :-1] = ordered[..., 1:] != ordered[..., :-1]
-    first = np.maximum.accumulate(np.where(is_first, places, 0), axis=-1)
-    last = np.minimum.accumulate(np.where(is_last, places, n)[..., ::-1], axis=-1)[..., ::-1]
-    ranks = np.empty_like(table)
-    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=-1)
-    return np.asarray(np.moveaxis(np.where(np.isnan(table), np.nan, ranks), -1, axis))

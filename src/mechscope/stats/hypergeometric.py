@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
-__all__ = ["hypergeometric_p", "log_choose", "upper_sums"]
+__all__ = ["hypergeometric_p", "upper_sums"]
 
 FAR = 4.0
 """Standard deviations that k lies on the other side of the mean for its tail to be more than half in any case."""
@@ -59,7 +59,7 @@ def upper_sums(k: np.ndarray, n_rows: int | np.ndarray, held: np.ndarray, n_chos
     for start in range(0, len(k), ITEMS_AT_ONCE):
         here = slice(start, start + ITEMS_AT_ONCE)
         j, n, of_held, chosen = (part[here] for part in arrays)
-        first = np.exp(log_choose(of_held, j) + log_choose(n - of_held, chosen - j) - log_choose(n, chosen))
+        first = np.exp(_log_choose(of_held, j) + _log_choose(n - of_held, chosen - j) - _log_choose(n, chosen))
         total, term = np.ones(len(j)), np.ones(len(j))
         steps = np.arange(STEPS_AT_ONCE, dtype=np.float64)
         while (term > VANISHED * total).any():
@@ -73,7 +73,7 @@ def upper_sums(k: np.ndarray, n_rows: int | np.ndarray, held: np.ndarray, n_chos
     return found
 
 
-def log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+def _log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
     """Logarithm of n over k."""
     found: np.ndarray = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     return found

@@ -19,7 +19,8 @@ from typing import Literal
 import numpy as np
 
 from mechscope.core import UsageError
-from mechscope.stats.distributions import midranks, student_quantile
+from mechscope.stats.distributions import student_quantile
+from mechscope.stats.ranking import midranks
 from mechscope.stats.samples import ClusterSums, as_cells, as_clusters, check_resamples
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from feature_cases import opened, set_corpus, set_model
-from planted_rows import custom_of, rows_of
+from planted_rows import custom_of, plant_comeback_in_noise, rows_of
 
 from mechscope.experiments import ExperimentContext, ExperimentResult, ExperimentSpec, get_runner_for_type
 from mechscope.features import FeatureInputs
@@ -65,10 +65,7 @@ def test_a_planted_feature_passes_by_its_token_and_shuffled_ones_fail(inputs: Fe
 
 @pytest.mark.parametrize("most_dealt", [100, 1200])  # of 1,500 rows, 900 active: drawn as normal, or the active dealt
 def test_drawn_sums_tell_the_same(inputs: FeatureInputs, most_dealt: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    domain = plant_feature(inputs, FEATURE, lambda _: 1.0).domain
-    noise = np.random.default_rng(7).exponential(size=inputs.corpus.n_rows)
-    is_on = np.random.default_rng(9).random(inputs.corpus.n_rows) < 0.6
-    context = plant_feature(inputs, FEATURE, lambda c: is_on[c.row] * (noise[c.row] + 2.0 * domain.has(c, "comeback")))
+    context = plant_comeback_in_noise(inputs, FEATURE)
     real = run(context, n_shuffles=400, min_rows=100)
     monkeypatch.setattr(dealt_sums, "MOST_DEALT", most_dealt)
     drawn = run(context, n_shuffles=400, min_rows=100)

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from mechscope.core import UsageError, numpy_generator
+from mechscope.core import UsageError
 from mechscope.experiments.changing.cells import flag_of
 from mechscope.stats import FEW_CLUSTERS
+from mechscope.stats.bundles import N_BUNDLES, bundle_units
 from mechscope.stats.distributions import student_quantile
 from mechscope.stats.group_dealings import deal_groups
 from mechscope.stats.resampling import column_quantiles, draw_counts
@@ -28,7 +29,6 @@ from mechscope.stats.resampling import column_quantiles, draw_counts
 __all__ = ["GROUP_COLUMNS", "GroupMeans", "group_means"]
 
 N_RESAMPLES = 2000
-MOST_UNITS, N_BUNDLES = 4096, 2048
 MIXED_SHARE = 0.5
 MOST_CELLS = 4_000_000  # of units and groups, counted without sorting
 GROUP_COLUMNS = ("mean", "std", "n", "n_clusters", "delta_from_global", "low", "high", "p", "p_corrected", "effect",
@@ -203,8 +203,10 @@ class _Grouped:
         low, high = np.empty((2, self.k)) if enough.all() else self._t_ends()
         if enough.any():
             width = self.k + 1
-            bundle, n_bundles = self._bundles(seed)
-            cell = bundle[self.pair_unit] * width + self.pair_place
+            bundle, n_bundles = bundle_units(self.pair_unit, self.n_units_all, seed=seed), N_BUNDLES
+            if bundle is None:
+                bundle, n_bundles = self.pair_unit, self.n_units_all
+            cell = bundle * width + self.pair_place
             cells = [np.bincount(cell, weights=part, minlength=n_bundles * width).reshape(n_bundles, width)
                      for part in (self.pair_sum, self.pair_n)]  # fmt: skip
             table, drawn = np.concatenate(cells, axis=1), []
@@ -216,13 +218,6 @@ class _Grouped:
             resampled = np.concatenate(drawn)[:, enough]
             low[enough], high[enough] = column_quantiles(resampled, np.array([0.025, 0.975]))
         return low, high
-
-    def _bundles(self, seed: int) -> tuple[np.ndarray, int]:
-        """The bundle of each unit, and how many there are."""
-        n = self.n_units_all
-        if n <= MOST_UNITS:
-            return np.arange(n), n
-        return numpy_generator(seed, "bundles").permutation(n) % N_BUNDLES, N_BUNDLES
 
     def _t_ends(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the linearised difference: a unit counts by its sum in the group less its share in the mean of all."""

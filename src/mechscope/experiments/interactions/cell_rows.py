@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
 
-from mechscope.experiments.observing.moments import Columns, Moments, outcome_sums
+from mechscope.experiments.observing.moments import Columns, Moments, outcome_sums, owners_of
 
 __all__ = ["N_LEVELS", "AdjustedRows", "CellMoments", "CellRows", "Outcome", "cells_of"]
 
@@ -58,12 +57,9 @@ class CellMoments:
     cell_sums: np.ndarray
 
     def __add__(self, other: CellMoments) -> CellMoments:
-        base = Moments(
-            self.base.counts + other.base.counts,
-            self.base.sums + other.base.sums,
-            self.base.products + other.base.products,
+        return CellMoments(
+            self.base + other.base, self.cell_counts + other.cell_counts, self.cell_sums + other.cell_sums
         )
-        return CellMoments(base, self.cell_counts + other.cell_counts, self.cell_sums + other.cell_sums)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +150,10 @@ class CellRows:
             n = cells.shape[1]
             by_code = np.zeros((n, m))
             for rows, block in among.columns.blocks():
-                by_code += sparse.csc_array((np.ones(len(block)), codes[rows], np.arange(len(block) + 1)),
-                                            shape=(n, len(block))) @ block  # fmt: skip
+                by_code += owners_of(codes[rows], n) @ block
             by_stratum = np.bincount(among.strata * n + codes, minlength=n_strata * n).reshape(-1, n)
             for design, of_codes in zip(designs, cells, strict=True):
-                owners = sparse.csc_array((np.ones(n), of_codes, np.arange(n + 1)), shape=(c, n))
+                owners = owners_of(of_codes, c)
                 sums[design], counts[design] = owners @ by_code, (owners @ by_stratum.T).T
         return CellMoments(among.moments, counts, sums)
 

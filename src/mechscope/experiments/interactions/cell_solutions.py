@@ -20,11 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mechscope.experiments.interactions.cell_rows import CellMoments, CellRows, Outcome, cells_of
+from mechscope.experiments.observing.moments import BLOCK_ROWS, RCOND
 
 __all__ = ["CellFit", "CellSolution", "contrast_of", "squared_influences"]
 
-BLOCK_ROWS = 4096
-RCOND = 1e-10
 ESTIMABLE = 1e-6
 """Share of the contrast that may lie outside what the rows tell and still be rounding."""
 
@@ -116,21 +115,20 @@ def squared_influences(
     for (part, y), of_part in zip(parts, fits, strict=True):
         among, n_tables = part.among, len(of_part[0].residual) // n_designs
         directions = np.concatenate([fit.directions for fit in of_part])
-        first = (n_tables * np.arange(n_designs))[:, None]
+        first, which = (n_tables * np.arange(n_designs))[:, None], [order.index(id(fit)) for fit in of_part]
         for start in range(0, len(y), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             along = directions @ among.covariates[rows].T.astype(np.float32)
             of_fits = iter(along.reshape(-1, n_designs, along.shape[1]))
             at = cells_of(part.levels[:, rows], part.designs) + (among.strata[rows] * part.n_cells + first)
-            for fit in of_part:
+            for at_fit, fit in zip(which, of_part, strict=True):
                 moved = y[rows].astype(np.float32) - fit.residual.take(at)
                 moved -= next(of_fits)
                 moved *= fit.influence.take(at) + next(of_fits)
-                which = order.index(id(fit))
                 if clusters is None:
-                    found[which] += np.einsum("pb,pb->p", moved, moved)
+                    found[at_fit] += np.einsum("pb,pb->p", moved, moved)
                 else:
-                    np.add.at(summed[which], clusters[among.rows[rows]], moved.T)
+                    np.add.at(summed[at_fit], clusters[among.rows[rows]], moved.T)
     return list(found if clusters is None else np.square(summed).sum(axis=1))
 
 

@@ -1,7 +1,7 @@
 """Interactions as rows show them: what rows with all factors have beyond the lower-order sums, adjusted.
 
-Least squares with a mean for every combination of the factors and the confounders beside them (see `cell_rows`); the
-interaction of order k is the difference of order k of those means, an association. Rows at a rung in between say
+Least squares with a mean for every combination of the factors and the confounders beside them (see `cell_solutions`);
+the interaction of order k is the difference of order k of those means, an association. Rows at a rung in between say
 something of the confounders alone. Zeros are part of every mean. Chosen on one half of the rows (clusters never cut),
 confirmed on the other in direction.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mechscope.core import numpy_generator
-from mechscope.core.kept import content_key
+from mechscope.core.kept import content_key, rows_key
 from mechscope.experiments.changing.cells import FEW, flag_of
 from mechscope.experiments.changing.selecting import ALPHA
 from mechscope.experiments.contexts import ExperimentContext
@@ -27,7 +27,7 @@ from mechscope.experiments.observing.confounders import Confounders, confounders
 from mechscope.experiments.observing.slicing import Slice
 from mechscope.stats import Z_95, holm
 from mechscope.stats.distributions import normal_tail
-from mechscope.stats.samples import ranks
+from mechscope.stats.samples import n_different, ranks
 
 __all__ = ["ObservedInteraction", "halves_of", "observe_designs", "observed_row"]
 
@@ -147,7 +147,7 @@ class DesignRows:
         known: Confounders,
     ) -> DesignRows:  # fmt: skip
         """Read from corpus rows. Two passes over them, kept for the next feature."""
-        key = (known.names, None if len(rows) == context.corpus.n_rows else content_key(rows),
+        key = (known.names, rows_key(rows, context.corpus.n_rows),
                None if held_out is None else content_key(held_out))  # fmt: skip
         among = context.adjusted_rows.get(
             key, lambda: _adjusted(rows, held_out, known), lambda parts: sum(part.n_bytes for part in parts)
@@ -239,7 +239,7 @@ def _estimates(
 ) -> np.ndarray:
     """Value, low, high and p of every design, [4, designs]; NaN where a corner has fewer than 5 rows."""
     n = sum(len(y) for _, y in parts)
-    units = n if clusters is None else len(np.unique(np.concatenate([clusters[part.among.rows] for part, _ in parts])))
+    units = n if clusters is None else n_different(np.concatenate([clusters[part.among.rows] for part, _ in parts]))
     least = ROUNDING**2 * sum(float(y @ y) for _, y in parts) / n
     error = np.sqrt(np.maximum(squares * units / max(1, units - 1), least))
     is_told = solution.is_known & (solution.moments.cell_counts.sum(axis=1)[:, corners].min(axis=1) >= FEW)

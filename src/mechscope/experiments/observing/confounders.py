@@ -9,7 +9,7 @@ import numpy as np
 
 from mechscope.core import NotFoundError, unknown_name
 from mechscope.core.errors import nearest_name
-from mechscope.core.kept import Kept
+from mechscope.core.kept import Kept, rows_key
 from mechscope.corpora.domain import Domain, Family
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.experiments.observing.designs import Design, KeptDesigns
@@ -50,7 +50,7 @@ class Confounders:
 
     def kept(self, rows: np.ndarray, *beside: str) -> KeptDesigns:
         """Where the designs of these rows (as in `of_rows`) are kept; `beside` names covariates that are added."""
-        return KeptDesigns(self.designs, (*self.names, *beside), None if len(rows) == len(self.strata) else rows)
+        return KeptDesigns(self.designs, (*self.names, *beside), rows_key(rows, len(self.strata)))
 
 
 def find_family(domain: Domain, name: str) -> Family:

@@ -140,21 +140,16 @@ class KeptDesigns:
     """Where the designs of the same confounders and rows are kept.
 
     Attributes:
-        kept: of one corpus. names: of the confounders, and of what else is a covariate. rows: which rows of the corpus;
-            None for all of them.
+        kept: of one corpus. names: of the confounders, and of what else is a covariate. rows: the key of the rows.
     """
 
     kept: Kept[Design]
     names: tuple[str, ...]
-    rows: np.ndarray | None
+    rows: Hashable
 
     def of(self, levels: np.ndarray, make: Callable[[], Design]) -> Design:
         """The design with these levels (what tells designs of the same rows apart: any array), kept or made."""
-        return self.kept.get((self.names, self._rows_key, content_key(levels)), make, lambda design: design.n_bytes)
-
-    @cached_property
-    def _rows_key(self) -> Hashable:
-        return None if self.rows is None else content_key(self.rows)
+        return self.kept.get((self.names, self.rows, content_key(levels)), make, lambda design: design.n_bytes)
 
 
 def _numbered(clusters: np.ndarray) -> tuple[np.ndarray, int]:

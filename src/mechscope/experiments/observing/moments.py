@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Columns", "Moments", "outcome_sums"]
+__all__ = ["BLOCK_ROWS", "RCOND", "Columns", "Moments", "outcome_sums", "owners_of"]
 
 BLOCK_ROWS = 4096
 RCOND = 1e-10
@@ -86,7 +86,7 @@ class Moments:
             weighted = block if weights is None else block * weights[rows, None]
             together += weighted.T @ block
             for sums, owners in ((by_stratum, strata[rows]), (by_level, place[rows]))[: 2 if k else 1]:
-                sums += _owners(owners, len(sums)) @ weighted
+                sums += owners_of(owners, len(sums)) @ weighted
         counts = np.bincount(strata, weights=weights, minlength=n_strata)
         cells = np.bincount(strata * (k + 1) + place, weights=weights, minlength=n_strata * (k + 1))
         levels = cells.reshape(n_strata, k + 1)[:, :k]
@@ -95,6 +95,9 @@ class Moments:
         products[:k, k:], products[k:, :k] = by_level[:k], by_level[:k].T
         products[k:, k:] = together
         return cls(counts, np.column_stack([levels, by_stratum]), products)
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.counts + other.counts, self.sums + other.sums, self.products + other.products)
 
     @property
     def means(self) -> np.ndarray:
@@ -130,6 +133,6 @@ def outcome_sums(columns: Columns, y: np.ndarray, strata: np.ndarray, n_strata: 
     return by_stratum, np.concatenate([in_level, with_covariates])
 
 
-def _owners(owners: np.ndarray, n: int) -> sparse.csc_array:
+def owners_of(owners: np.ndarray, n: int) -> sparse.csc_array:
     """Which of n owners each row belongs to, a matrix [n, rows] to sum rows with."""
     return sparse.csc_array((np.ones(len(owners)), owners, np.arange(len(owners) + 1)), shape=(n, len(owners)))

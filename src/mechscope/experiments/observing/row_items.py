@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import sparse
 
-from mechscope.core import UsageError, digest_bytes
-from mechscope.core.kept import Kept
+from mechscope.core import UsageError
+from mechscope.core.kept import rows_key
 from mechscope.experiments.contexts import ExperimentContext
 from mechscope.stats.block_sums import BlockSums
 
 __all__ = ["RowItems"]
-
-MOST_KEPT = 1 << 29
-"""Bytes of the items of a context that are kept for the next feature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +42,10 @@ class RowItems:
         Raises:
             UsageError: fewer than three items. NotFoundError: an unknown group column.
         """
-        kept = _KEPT.setdefault(context, Kept(MOST_KEPT))
-        of_rows = None if len(rows) == context.corpus.n_rows else digest_bytes(rows.tobytes())
-        key = (min_rows, tuple(groups), of_rows)
-        return kept.get(key, lambda: cls._read(context, rows, min_rows, groups), lambda found: found.n_bytes)
+        key = (min_rows, tuple(groups), rows_key(rows, context.corpus.n_rows))
+        return context.row_items.get(
+            key, lambda: cls._read(context, rows, min_rows, groups), lambda found: found.n_bytes
+        )
 
     @classmethod
     def _read(cls, context: ExperimentContext, rows: np.ndarray, min_rows: int, groups: Sequence[str]) -> RowItems:
@@ -94,6 +90,3 @@ class RowItems:
     def n_bytes(self) -> int:
         """Of the items by row, and of the sums by block that may come to it."""
         return int(17 * self.holds.nnz + 12 * self.holds.shape[0])
-
-
-_KEPT: WeakKeyDictionary[ExperimentContext, Kept[RowItems]] = WeakKeyDictionary()

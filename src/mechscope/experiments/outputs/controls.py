@@ -13,7 +13,7 @@ from torch import Tensor
 from mechscope.core import UsageError, numpy_generator
 from mechscope.features import FeatureInputs
 from mechscope.models import Model
-from mechscope.stats.distributions import midranks
+from mechscope.stats.ranking import midranks
 
 __all__ = ["Agreement", "agreement_of", "control_directions", "direct_effect"]
 
